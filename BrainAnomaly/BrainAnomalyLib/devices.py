@@ -1,0 +1,23 @@
+"""Choosing where a network runs."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from .errors import OptionsError
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """``cuda``, ``mps`` or ``cpu``; ``auto`` takes the fastest that is there. Raises OptionsError if it is not."""
+    import torch
+
+    if wanted not in get_args(Device):
+        raise OptionsError(f"There is no device named '{wanted}'.", f"Choose one of {', '.join(get_args(Device))}.")
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, there in present.items() if there)
+    if not present[wanted]:
+        raise OptionsError(f"This computer has no '{wanted}' device that torch can use.", "Choose 'auto' or 'cpu'.")
+    return wanted
