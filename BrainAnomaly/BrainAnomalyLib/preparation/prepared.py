@@ -1,0 +1,46 @@
+"""A prepared scan: what a detector sees, and the way back to the scan that was submitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..geometry import Affine, FloatArray, Grid, MaskArray, resample
+from .contrast import ContrastGuess
+from .intensity import IntensityScale
+from .quality import RegistrationQuality
+from .recipe import Recipe
+from .template import Template
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedScan:
+    """A scan in template space (i, j, k in RAS order) and its relation to the submitted one.
+
+    ``image`` is 0 outside ``brain_mask``; ``native_from_template`` maps template RAS mm to the submitted scan's
+    RAS mm; ``warnings`` are plain sentences for the user.
+    """
+
+    image: FloatArray
+    brain_mask: MaskArray
+    template: Template
+    recipe: Recipe
+    native_grid: Grid
+    native_brain_mask: MaskArray
+    native_from_template: Affine
+    contrast: ContrastGuess
+    quality: RegistrationQuality
+    brain_mask_method: str
+    intensity_scale: IntensityScale
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def template_from_native(self) -> Affine:
+        """4x4 map from the submitted scan's RAS mm to template RAS mm."""
+        return np.asarray(np.linalg.inv(self.native_from_template))
+
+    def to_native(self, volume: FloatArray) -> FloatArray:
+        """A template-space volume on the submitted scan's grid, linearly interpolated, 0 outside the brain."""
+        moved = resample(volume, self.template.grid, self.native_grid, world_map=self.template_from_native)
+        return np.where(self.native_brain_mask, moved, 0.0).astype(np.float32)

@@ -1,0 +1,50 @@
+"""A preparation recipe: every choice that changes what a detector sees, with an identity to compare."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from ..errors import OptionsError
+from .grids import GRIDS
+from .registration import RegistrationModel
+
+# Raise this when a step changes its result for the same options, so that old packages are refused.
+VERSION = 1
+
+IntensityReference = Literal["white_matter", "percentile_99", "unit_range"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a scan is prepared. ``grid`` names an entry of ``grids.GRIDS``; ``intensity`` one of ``intensity.py``."""
+
+    grid: str = "template_1mm"
+    bias_correction: bool = True
+    registration: RegistrationModel = "affine"
+    intensity: IntensityReference = "white_matter"
+    version: int = VERSION
+
+    def identity(self) -> str:
+        """SHA-256 of all entries; equal identities mean equal preparation."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def recipe_from_json(values: dict[str, Any]) -> Recipe:
+    """A recipe from a package's metadata. Raises OptionsError for unknown entries or values."""
+    unknown = set(values) - {field.name for field in fields(Recipe)}
+    if unknown:
+        raise OptionsError(f"The preparation recipe has unknown entries: {', '.join(sorted(unknown))}.")
+    recipe = Recipe(**values)
+    allowed = {
+        "grid": tuple(GRIDS),
+        "bias_correction": (True, False),
+        "registration": get_args(RegistrationModel),
+        "intensity": get_args(IntensityReference),
+    }
+    for name, choices in allowed.items():
+        if getattr(recipe, name) not in choices:
+            raise OptionsError(f"The preparation recipe's {name} '{getattr(recipe, name)}' is not known.")
+    return recipe
