@@ -1,0 +1,159 @@
+"""The whole way of a scan in one sentence: prepare, reconstruct, score, bring back, find."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .detectors.base import Detector, Reconstruction
+from .errors import OptionsError
+from .findings.slice_profile import SliceProfile, slice_profile
+from .findings.table import Findings, find
+from .geometry import Affine, FloatArray, MaskArray
+from .preparation.brain_mask import BrainMaskMethod
+from .preparation.contrast import ContrastGuess
+from .preparation.pipeline import prepare
+from .preparation.prepared import PreparedScan
+from .preparation.quality import RegistrationQuality
+from .progress import Progress, part, silent
+from .scoring.residuals import cleaned, signed_residual
+from .volumes import Scan
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionOptions:
+    """What the user may choose for a run; None means the detector's default.
+
+    ``threshold`` in the anomaly map's unit, ``minimum_mm3`` the size a finding must exceed, ``brain_mask`` (i, j, k
+    on the scan's grid) replaces the brain extraction named by ``brain_mask_method``.
+    """
+
+    threshold: float | None = None
+    minimum_mm3: float = 20.0
+    brain_mask: MaskArray | None = None
+    brain_mask_method: BrainMaskMethod = "auto"
+
+    def checked(self) -> DetectionOptions:
+        """These options, or OptionsError."""
+        if self.threshold is not None and not np.isfinite(self.threshold):
+            raise OptionsError("The threshold is not a number.", "Give a finite threshold.")
+        if not (np.isfinite(self.minimum_mm3) and self.minimum_mm3 >= 0.0):
+            raise OptionsError("The minimum size must be zero or more.", "Give it in cubic millimeters.")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """Everything a run yields, on the submitted scan's own grid (i, j, k) and in its own geometry.
+
+    ``pseudo_healthy``, ``uncertainty`` and ``residual`` (scan minus pseudo-healthy, signed) are in the bias-corrected
+    scan's intensity units and None for detectors that score directly; ``anomaly`` is in the detector's unit, 0 where
+    nothing was evaluated. ``profile`` has one entry per axial template slice.
+    """
+
+    scan: Scan
+    anomaly: FloatArray
+    pseudo_healthy: FloatArray | None
+    uncertainty: FloatArray | None
+    residual: FloatArray | None
+    brain_mask: MaskArray
+    findings: Findings
+    profile: SliceProfile
+    template_from_native: Affine
+    contrast: ContrastGuess
+    quality: RegistrationQuality
+    brain_mask_method: str
+    detector: dict[str, Any]
+    threshold_source: str
+    warnings: tuple[str, ...] = field(default=())
+
+    def with_threshold(self, threshold: float, minimum_mm3: float) -> Detection:
+        """The same maps cut at another threshold; only findings change, nothing is run again."""
+        findings = find(self.anomaly, self.scan.grid, self.template_from_native, threshold, minimum_mm3)
+        return replace(self, findings=findings, threshold_source="chosen by the user")
+
+
+def detect(
+    scan: Scan, detector: Detector, options: DetectionOptions | None = None, progress: Progress = silent
+) -> Detection:
+    """Findings of ``scan`` by ``detector``, in the scan's own geometry. Raises BrainAnomalyError in plain words."""
+    options = (options or DetectionOptions()).checked()
+    prepared = prepare(scan, detector.recipe, options.brain_mask, options.brain_mask_method, part(progress, 0.0, 0.6))
+    progress("Reconstructing a healthy brain", 0.6)
+    reconstruction = detector.reconstruct(prepared, part(progress, 0.6, 0.85))
+    progress("Scoring differences", 0.85)
+    score = detector.score(prepared, reconstruction)
+    anomaly = cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
+    progress("Collecting findings", 0.92)
+    result = _collect(scan, detector, prepared, reconstruction, anomaly, options)
+    progress("Finished", 1.0)
+    return result
+
+
+def _collect(
+    scan: Scan,
+    detector: Detector,
+    prepared: PreparedScan,
+    reconstruction: Reconstruction | None,
+    anomaly: FloatArray,
+    options: DetectionOptions,
+) -> Detection:
+    native = prepared.to_native(anomaly)
+    threshold = detector.threshold.value if options.threshold is None else options.threshold
+    source = detector.threshold.source if options.threshold is None else "chosen by the user"
+    positions = prepared.template.grid.affine[2, 3] + prepared.template.grid.spacing[2] * np.arange(anomaly.shape[2])
+    pseudo_healthy, uncertainty, residual = _native_reconstruction(prepared, reconstruction)
+    return Detection(
+        scan=scan,
+        anomaly=native,
+        pseudo_healthy=pseudo_healthy,
+        uncertainty=uncertainty,
+        residual=residual,
+        brain_mask=prepared.native_brain_mask,
+        findings=find(native, scan.grid, prepared.template_from_native, threshold, options.minimum_mm3),
+        profile=slice_profile(anomaly, prepared.brain_mask, positions),
+        template_from_native=prepared.template_from_native,
+        contrast=prepared.contrast,
+        quality=prepared.quality,
+        brain_mask_method=prepared.brain_mask_method,
+        detector=description(detector),
+        threshold_source=source,
+        warnings=prepared.warnings + _contrast_warning(detector, prepared),
+    )
+
+
+def _native_reconstruction(
+    prepared: PreparedScan, reconstruction: Reconstruction | None
+) -> tuple[FloatArray | None, FloatArray | None, FloatArray | None]:
+    """Pseudo-healthy volume, uncertainty and signed residual on the scan's grid in the scan's intensity units."""
+    if reconstruction is None:
+        return None, None, None
+    scale, mask = prepared.intensity_scale, prepared.brain_mask
+    healthy = np.where(mask, scale.undo(reconstruction.pseudo_healthy), 0.0).astype(np.float32)
+    residual = signed_residual(prepared.image, reconstruction.pseudo_healthy, mask) * np.float32(scale.factor)
+    spread = reconstruction.uncertainty
+    uncertainty = None if spread is None else prepared.to_native(spread * np.float32(scale.factor))
+    return prepared.to_native(healthy), uncertainty, prepared.to_native(residual)
+
+
+def description(detector: Detector) -> dict[str, Any]:
+    """Name, settings and recipe of a detector as JSON values, for results and reports."""
+    return {
+        "name": detector.name,
+        "title": detector.title,
+        "unit": detector.unit,
+        "default_threshold": detector.threshold.value,
+        "package": detector.package_identity,
+        "config": asdict(detector.config),
+        "recipe": {**asdict(detector.recipe), "identity": detector.recipe.identity()},
+    }
+
+
+def _contrast_warning(detector: Detector, prepared: PreparedScan) -> tuple[str, ...]:
+    seen = prepared.contrast
+    if seen.contrast in (*detector.contrasts, "unknown"):
+        return ()
+    meant = " or ".join(detector.contrasts)
+    return (f"This detector is meant for {meant}; the scan looks like {seen.contrast}. Its map may mean nothing.",)

@@ -1,0 +1,115 @@
+"""Tissue-referenced intensity: brighter than gray matter, most of all where white matter should be.
+
+For FLAIR and T2w. The reference is the scan's own gray matter, found through the template's prior, so that nothing is
+learned and no scanner is special. z = (x - gray matter) / spread of gray matter, smoothed a little, weighted by how
+much white matter the template expects, 0 near the brain's surface. The same idea as the lesion-growth family
+(gray matter plus a multiple of its spread), kept as a map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import FloatArray, MaskArray
+from ..preparation.prepared import PreparedScan
+from ..preparation.recipe import Recipe
+from ..progress import Progress, silent
+from ..volumes import Contrast
+from .base import Reconstruction, Score, ThresholdAdvice
+
+_MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True)
+class TissueConfig:
+    """Settings in mm; ``white_matter_floor`` is the weight where the template expects no white matter.
+
+    With ``robust`` the gray matter's center and spread are weighted median and MAD, which lesions hardly move;
+    without, weighted mean and standard deviation.
+    """
+
+    smoothing_mm: float = 0.8
+    white_matter_smoothing_mm: float = 4.0
+    white_matter_floor: float = 0.5
+    erosion_mm: float = 3.0
+    robust: bool = True
+
+
+class TissueDetector:
+    """z-score against the scan's own gray matter, weighted by the template's white matter."""
+
+    name: ClassVar[str] = "tissue"
+    title: ClassVar[str] = "Gray-matter-referenced intensity"
+    contrasts: ClassVar[tuple[Contrast, ...]] = ("FLAIR", "T2w")
+    unit: ClassVar[str] = "robust standard deviations above gray matter"
+    cleans_map: ClassVar[bool] = False
+    package_identity: None = None
+
+    def __init__(self, config: TissueConfig | None = None) -> None:
+        self.config = config or TissueConfig()
+        self.recipe = Recipe(grid="template_1mm")
+        self.threshold = ThresholdAdvice(
+            value=2.0,
+            source="2 spreads above gray matter where white matter is certain; not calibrated on healthy scans",
+            by_false_positive_rate={},
+        )
+
+    def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
+        """The intensities that the template's tissues lead one to expect, each at the scan's own median."""
+        template, inside = prepared.template, prepared.brain_mask
+        expected = np.zeros_like(prepared.image)
+        total = np.zeros_like(prepared.image)
+        for prior in (template.gray_matter, template.white_matter, template.cerebrospinal_fluid):
+            expected += prior * weighted_quantile(prepared.image[inside], prior[inside] ** 2, 0.5)
+            total += prior
+        return Reconstruction(np.where(inside, expected / np.maximum(total, 1e-3), 0.0).astype(np.float32))
+
+    def score(self, prepared: PreparedScan, reconstruction: Reconstruction | None) -> Score:
+        """The weighted z-score, negative values cut to 0, inside the eroded brain."""
+        from scipy import ndimage
+
+        config, inside = self.config, prepared.brain_mask
+        spacing = prepared.template.grid.spacing[0]
+        center, spread = gray_matter_reference(
+            prepared.image[inside], prepared.template.gray_matter[inside], config.robust
+        )
+        z = np.where(inside, (prepared.image - center) / max(spread, 1e-3), 0.0)
+        z = np.maximum(ndimage.gaussian_filter(z, config.smoothing_mm / spacing), 0.0)
+        evaluated = eroded_by_mm(inside, config.erosion_mm, spacing)
+        return Score(np.where(evaluated, z * self._weight(prepared), 0.0).astype(np.float32), evaluated)
+
+    def _weight(self, prepared: PreparedScan) -> FloatArray:
+        """1 where white matter is certain, down to floor / (1 + floor) where there should be none."""
+        from scipy import ndimage
+
+        config, spacing = self.config, prepared.template.grid.spacing[0]
+        prior = ndimage.gaussian_filter(prepared.template.white_matter, config.white_matter_smoothing_mm / spacing)
+        return np.asarray((config.white_matter_floor + prior) / (config.white_matter_floor + 1.0), dtype=np.float32)
+
+
+def gray_matter_reference(values: FloatArray, prior: FloatArray, robust: bool) -> tuple[float, float]:
+    """Center and spread of gray matter among brain ``values``, each voxel weighted by its squared prior."""
+    weights = prior.astype(np.float64) ** 2
+    if not robust:
+        center = float(np.average(values, weights=weights))
+        return center, float(np.sqrt(np.average((values - center) ** 2, weights=weights)))
+    center = weighted_quantile(values, weights, 0.5)
+    return center, _MAD_TO_SIGMA * weighted_quantile(np.abs(values - center), weights, 0.5)
+
+
+def weighted_quantile(values: FloatArray, weights: NDArray[np.floating], level: float) -> float:
+    """The value below which ``level`` of the total weight lies."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order], dtype=np.float64)
+    return float(values[order][min(int(np.searchsorted(total, level * total[-1])), len(values) - 1)])
+
+
+def eroded_by_mm(mask: MaskArray, distance_mm: float, spacing_mm: float) -> MaskArray:
+    """Voxels deeper inside ``mask`` than ``distance_mm``."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm) > distance_mm)

@@ -1,0 +1,1 @@
+"""From an anomaly map to findings: threshold, components, table, slice profile."""

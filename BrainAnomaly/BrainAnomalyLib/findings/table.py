@@ -1,0 +1,107 @@
+"""Findings: what lies above the threshold, as labels and as a table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import Affine, FloatArray, Grid, apply_affine
+from .components import connected_components
+
+Side = Literal["left", "right", "midline"]
+_MIDLINE_HALF_WIDTH_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One connected region above the threshold.
+
+    Volume in mL, peak and mean in the anomaly map's unit, centroid in the scan's RAS mm and in template mm, and the
+    side by the template's midline.
+    """
+
+    id: int
+    volume_ml: float
+    peak: float
+    mean: float
+    centroid_ras: tuple[float, float, float]
+    centroid_template: tuple[float, float, float]
+    side: Side
+
+    def to_json(self) -> dict[str, object]:
+        """All entries as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Labels (i, j, k; 0 background, n = finding n) on the scan's grid and the findings, largest first."""
+
+    labels: NDArray[np.int32]
+    table: tuple[Finding, ...]
+    threshold: float
+    minimum_mm3: float
+
+    @property
+    def total_ml(self) -> float:
+        """Volume of all findings together in mL."""
+        return sum(finding.volume_ml for finding in self.table)
+
+
+def find(
+    anomaly: FloatArray,
+    grid: Grid,
+    template_from_native: Affine,
+    threshold: float,
+    minimum_mm3: float = 20.0,
+) -> Findings:
+    """Regions of ``anomaly`` (i, j, k on ``grid``) above ``threshold`` of at least ``minimum_mm3``, 26-connected.
+
+    The seeds drop components of up to 20 voxels at 1 mm (Meissen et al.); here the limit is a volume, so that it
+    means the same on every grid.
+    """
+    from scipy import ndimage
+
+    labels = connected_components(anomaly > threshold, grid.voxel_volume_mm3, minimum_mm3)
+    boxes = ndimage.find_objects(labels)
+    rows = tuple(
+        _describe(index, box, labels, anomaly, grid, template_from_native) for index, box in enumerate(boxes, 1)
+    )
+    return Findings(labels, rows, float(threshold), float(minimum_mm3))
+
+
+def _describe(
+    index: int,
+    box: tuple[slice, slice, slice],
+    labels: NDArray[np.int32],
+    anomaly: FloatArray,
+    grid: Grid,
+    onto: Affine,
+) -> Finding:
+    inside = labels[box] == index
+    values = anomaly[box][inside]
+    where = np.argwhere(inside) + [side.start for side in box]
+    ras = grid.to_world(where.mean(axis=0)[None])
+    template = apply_affine(onto, ras)[0]
+    return Finding(
+        id=index,
+        volume_ml=len(where) * grid.voxel_volume_mm3 / 1000.0,
+        peak=float(values.max()),
+        mean=float(values.mean()),
+        centroid_ras=_triple(ras[0]),
+        centroid_template=_triple(template),
+        side=_side(float(template[0])),
+    )
+
+
+def _triple(point: NDArray[np.float64]) -> tuple[float, float, float]:
+    return float(point[0]), float(point[1]), float(point[2])
+
+
+def _side(template_x: float) -> Side:
+    if abs(template_x) <= _MIDLINE_HALF_WIDTH_MM:
+        return "midline"
+    return "right" if template_x > 0 else "left"

@@ -1,0 +1,185 @@
+"""Writing a detection to a folder: volumes in the scan's geometry, a JSON summary and the findings as CSV."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .detection import Detection
+from .errors import OutputError
+from .geometry import Array
+from .volumes import write_volume
+
+RESEARCH_USE = "For research, not for diagnosis."
+SUMMARY = "summary.json"
+_CSV_COLUMNS = ("id", "volume_ml", "peak", "mean", "centroid_ras", "centroid_template", "side")
+
+
+def write_results(detection: Detection, folder: str | Path, pictures: bool = True) -> Path:
+    """Write all results into ``folder`` and return it.
+
+    Everything is written beside the folder first and moved into place when complete: a failure or a cancel leaves an
+    earlier result as it was. A process killed meanwhile leaves at most a hidden scratch folder beside it, which a later
+    run into the same folder mends. Raises OutputError.
+    """
+    folder = check_folder(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(folder)
+        with tempfile.TemporaryDirectory(prefix=_scratch_prefix(folder), dir=folder.parent) as scratch:
+            fresh = Path(scratch) / "new"
+            fresh.mkdir()
+            _write_all(detection, fresh, pictures)
+            _swap(fresh, folder, Path(scratch) / "old")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"The results could not be written to '{folder}': {reason}.", _REMEDY) from error
+    return folder
+
+
+def check_folder(folder: str | Path) -> Path:
+    """The absolute path of a folder that results may be written to: new, empty, or with nothing but a result.
+
+    Raises OutputError otherwise, so that nothing of the user's is replaced.
+    """
+    folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"'{folder}' is a file.", "Give a folder for the results.")
+    if folder.is_mount():
+        raise OutputError(f"'{folder}' is a whole disk or mount.", "Give a folder inside it.")
+    others = _other_files(folder) if folder.is_dir() else []
+    if others:
+        raise OutputError(
+            f"'{folder}' holds other files ({', '.join(others[:3])}).",
+            "Give an empty folder or one with nothing but an earlier result.",
+        )
+    return folder
+
+
+def _other_files(folder: Path) -> list[str]:
+    """Names in a folder that are not those of an earlier result."""
+    names = sorted(path.name for path in folder.iterdir())
+    try:
+        earlier = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        known = {SUMMARY, *earlier["files"]} if str(earlier["program"]).startswith(_PROGRAM) else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        known = set()
+    return [name for name in names if name not in known and name not in _DESKTOP_FILES]
+
+
+_REMEDY = "Check free disk space and permissions."
+_PROGRAM = "BrainAnomaly"
+_DESKTOP_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
+_STALE_SECONDS = 3600.0
+
+
+def _scratch_prefix(folder: Path) -> str:
+    return f".{folder.name}-writing-"
+
+
+def _tidy(folder: Path) -> None:
+    """Mend what a run that was killed while writing left: give back the earlier result, remove old scratch folders."""
+    for scratch in folder.parent.glob(f"{glob.escape(_scratch_prefix(folder))}*"):
+        if (scratch / "old").is_dir() and not folder.exists():
+            (scratch / "old").rename(folder)
+        if time.time() - scratch.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def volumes_of(detection: Detection) -> dict[str, Array]:
+    """File stem to array for every volume of the result (i, j, k on the scan's grid)."""
+    volumes: dict[str, Array | None] = {
+        "anomaly_map": detection.anomaly,
+        "findings": _compact(detection.findings.labels),
+        "brain_mask": detection.brain_mask,
+        "pseudo_healthy": detection.pseudo_healthy,
+        "uncertainty": detection.uncertainty,
+        "residual_signed": detection.residual,
+        "residual_absolute": None if detection.residual is None else np.abs(detection.residual),
+    }
+    return {name: array for name, array in volumes.items() if array is not None}
+
+
+def _compact(labels: Array) -> Array:
+    """Labels as 16-bit where they fit."""
+    return labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
+
+
+def summary(detection: Detection) -> dict[str, Any]:
+    """The result as JSON values."""
+    return {
+        "program": f"{_PROGRAM} {__version__}",
+        "notice": RESEARCH_USE,
+        "scan": {
+            "name": detection.scan.name,
+            "shape": list(detection.scan.grid.shape),
+            "spacing_mm": [round(value, 6) for value in detection.scan.grid.spacing],
+            "axes": detection.scan.grid.axis_codes,
+            "given_contrast": detection.scan.contrast,
+        },
+        "detector": detection.detector,
+        "contrast": asdict(detection.contrast),
+        "registration": asdict(detection.quality),
+        "brain_mask": {
+            "method": detection.brain_mask_method,
+            "volume_ml": float(detection.brain_mask.sum()) * detection.scan.grid.voxel_volume_mm3 / 1000.0,
+        },
+        "threshold": {
+            "value": detection.findings.threshold,
+            "source": detection.threshold_source,
+            "minimum_mm3": detection.findings.minimum_mm3,
+        },
+        "findings": [finding.to_json() for finding in detection.findings.table],
+        "total_ml": detection.findings.total_ml,
+        "slice_profile": detection.profile.to_json(),
+        "template_from_native": detection.template_from_native.tolist(),
+        "warnings": list(detection.warnings),
+    }
+
+
+def _write_all(detection: Detection, folder: Path, pictures: bool) -> None:
+    for name, array in volumes_of(detection).items():
+        write_volume(folder / f"{name}.nii.gz", array, detection.scan.grid)
+    _write_table(detection, folder / "findings.csv")
+    if pictures:
+        from .report.figures import overview
+
+        overview(detection, folder / "overview.png")
+    files = sorted(path.name for path in folder.iterdir())
+    content = {**summary(detection), "files": files}
+    (folder / SUMMARY).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_table(detection: Detection, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(_CSV_COLUMNS)
+        for finding in detection.findings.table:
+            writer.writerow(_cell(getattr(finding, name)) for name in _CSV_COLUMNS)
+
+
+def _cell(value: object) -> object:
+    return " ".join(f"{part:.2f}" for part in value) if isinstance(value, tuple) else value
+
+
+def _swap(fresh: Path, folder: Path, old: Path) -> None:
+    """Put ``fresh`` in the place of ``folder``; what was there comes back if that fails."""
+    try:
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

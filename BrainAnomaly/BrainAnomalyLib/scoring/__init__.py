@@ -1,0 +1,1 @@
+"""From residuals to anomaly maps whose numbers a reader can interpret."""
