@@ -1,0 +1,1 @@
+"""Training of the packages and networks that BrainAnomaly uses."""
