@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -55,8 +56,11 @@ def check_folder(folder: str | Path) -> Path:
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"'{folder}' is a file.", "Give a folder for the results.")
-    if folder.is_mount():
+    if os.path.ismount(folder):
         raise OutputError(f"'{folder}' is a whole disk or mount.", "Give a folder inside it.")
+    place = next(above for above in folder.parents if above.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise OutputError(f"Nothing can be written to '{place}'.", "Give a folder in another place.")
     others = _other_files(folder) if folder.is_dir() else []
     if others:
         raise OutputError(

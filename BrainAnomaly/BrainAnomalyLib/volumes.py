@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -42,15 +44,10 @@ def read_scan(path: str | Path, contrast: Contrast = "unknown") -> Scan:
     Raises ScanError, in plain words, for what is missing, truncated, of another kind, or not one 3D gray image.
     """
     path = Path(path)
-    if not path.exists():
-        raise ScanError(f"There is no file or folder '{path}'.", "Check the path.")
-    if path.is_dir():
-        from .dicom import read_series
-
-        array, grid, name = read_series(path)
-    else:
-        array, grid = _read_file(path)
-        name = stem(path)
+    with _opening(path):
+        if not path.exists():
+            raise ScanError(f"There is no file or folder '{path}'.", "Check the path.")
+        array, grid, name = _read_folder(path) if path.is_dir() else (*_read_file(path), stem(path))
     return checked_scan(array, grid, contrast, name)
 
 
@@ -67,9 +64,10 @@ def checked_scan(array: Array, grid: Grid, contrast: Contrast = "unknown", name:
 def read_mask(path: str | Path, scan: Scan) -> MaskArray:
     """A brain mask on the grid of ``scan``; every voxel above 0 counts. Raises ScanError on another geometry."""
     path = Path(path)
-    if not path.is_file():
-        raise ScanError(f"There is no mask file '{path}'.", "Check the path.")
-    array, grid = _read_file(path)
+    with _opening(path):
+        if not path.is_file():
+            raise ScanError(f"There is no mask file '{path}'.", "Check the path.")
+        array, grid = _read_file(path)
     return checked_mask(array, grid, scan, stem(path))
 
 
@@ -108,6 +106,22 @@ def stem(path: Path) -> str:
         if path.name.lower().endswith(extension):
             return path.name[: -len(extension)]
     return path.stem
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Failures of the file system in plain words."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ScanError(f"'{path}' cannot be opened: {reason}.", "Check the path and its permissions.") from error
+
+
+def _read_folder(path: Path) -> tuple[Array, Grid, str]:
+    from .dicom import read_series
+
+    return read_series(path)
 
 
 def _read_file(path: Path) -> tuple[Array, Grid]:

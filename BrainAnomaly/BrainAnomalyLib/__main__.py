@@ -1,0 +1,31 @@
+"""``python -m BrainAnomalyLib``: see command_line.py."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+from .command_line import parse, run_command
+from .streams import claim_stderr, claim_stdout, use_utf8
+
+_TERMINATED = 143
+
+
+def run() -> int:
+    """The command line with clean streams: libraries can neither spoil the result nor hide the error."""
+    use_utf8()
+    signal.signal(signal.SIGTERM, _stop)
+    options = parse()
+    shows_everything = options.debug or options.command == "worker"
+    output = claim_stdout()
+    return run_command(options, output, sys.stderr if shows_everything else claim_stderr())
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Let a batch system's request to end unwind, so that nothing half-written stays."""
+    raise SystemExit(_TERMINATED)
+
+
+if __name__ == "__main__":
+    sys.exit(run())
