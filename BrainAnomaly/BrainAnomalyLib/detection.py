@@ -37,8 +37,8 @@ class DetectionOptions:
 
     def checked(self) -> DetectionOptions:
         """These options, or OptionsError."""
-        if self.threshold is not None and not np.isfinite(self.threshold):
-            raise OptionsError("The threshold is not a number.", "Give a finite threshold.")
+        if self.threshold is not None and not (np.isfinite(self.threshold) and self.threshold >= 0.0):
+            raise OptionsError("The threshold must be zero or more.", "Anomaly maps have no negative values.")
         if not (np.isfinite(self.minimum_mm3) and self.minimum_mm3 >= 0.0):
             raise OptionsError("The minimum size must be zero or more.", "Give it in cubic millimeters.")
         return self

@@ -70,7 +70,7 @@ class Grid:
 
     def to_index(self, points: Array) -> NDArray[np.float64]:
         """Continuous voxel indices (n, 3) of RAS mm points (n, 3)."""
-        return apply_affine(np.asarray(np.linalg.inv(self.affine), dtype=np.float64), points)
+        return apply_affine(inverse(self.affine), points)
 
     def same_as(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:
         """Whether both grids put every voxel at the same place, to ``tolerance_mm`` at the corners."""
@@ -78,6 +78,11 @@ class Grid:
             return False
         corners = np.array(np.meshgrid(*[(0, size - 1) for size in self.shape])).reshape(3, -1).T
         return bool(np.abs(self.to_world(corners) - other.to_world(corners)).max() <= tolerance_mm)
+
+
+def inverse(matrix: Affine) -> Affine:
+    """The inverse of a 4x4 map."""
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
 def apply_affine(matrix: Affine, points: Array) -> NDArray[np.float64]:

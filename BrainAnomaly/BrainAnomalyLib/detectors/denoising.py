@@ -131,7 +131,7 @@ def build_network(config: DenoisingConfig) -> torch.nn.Module:
     """The 3D U-Net: instance norm, residual units, one channel in and out (MONAI UNet)."""
     from monai.networks.nets import UNet
 
-    return UNet(
+    network: torch.nn.Module = UNet(
         spatial_dims=3,
         in_channels=1,
         out_channels=1,
@@ -140,12 +140,14 @@ def build_network(config: DenoisingConfig) -> torch.nn.Module:
         num_res_units=config.residual_units,
         norm="INSTANCE",
     )
+    return network
 
 
 def config_from_json(values: dict[str, Any]) -> DenoisingConfig:
     """A configuration from a package's metadata. Raises PackageError for entries that do not fit."""
     try:
-        config = DenoisingConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+        entries: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        config = DenoisingConfig(**entries)
         fits = len(config.crop) == 3 and all(size % _DIVISOR == 0 for size in config.crop) and config.passes >= 1
     except TypeError as error:
         raise PackageError(f"The package's configuration is not a denoising one: {error}.", _AGAIN) from error

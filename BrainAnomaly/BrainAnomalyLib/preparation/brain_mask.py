@@ -31,7 +31,8 @@ class BrainMask:
 def find_brain(scan: Scan, method: BrainMaskMethod = "auto", given: MaskArray | None = None) -> BrainMask:
     """The brain of ``scan``: ``given`` if there is one, else what ``method`` finds.
 
-    ``auto`` recognizes an image that is already brain-extracted, otherwise uses the embedded network.
+    ``auto`` recognizes an image that is already brain-extracted, otherwise uses the embedded network, and lays the
+    template onto the head where the network finds nothing of a brain's size.
     Raises PreparationError when what was found is not the size of a brain.
     """
     if given is not None:
@@ -40,7 +41,10 @@ def find_brain(scan: Scan, method: BrainMaskMethod = "auto", given: MaskArray | 
     if stripped is not None:
         return _checked(BrainMask(stripped, "stripped"), scan)
     chosen = "network" if method == "auto" else method
-    return _checked(BrainMask(_extract(scan, chosen), chosen), scan)
+    found = BrainMask(_extract(scan, chosen), chosen)
+    if method == "auto" and not _size_of_a_brain(found.mask, scan.grid):
+        found = BrainMask(_extract(scan, "registration"), "registration")
+    return _checked(found, scan)
 
 
 def stripped_brain(scan: Scan) -> MaskArray | None:
@@ -56,9 +60,8 @@ def stripped_brain(scan: Scan) -> MaskArray | None:
     if 1.0 - foreground.mean() < _SMALLEST_BACKGROUND or _touches_every_side(foreground):
         return None
     mask = ndimage.binary_fill_holes(_largest_component(foreground))
-    if not _SMALLEST_BRAIN_ML < _volume_ml(mask, scan.grid) < _LARGEST_BRAIN_ML:
-        return None
-    return mask if _largest_axial_section_cm2(mask, scan.grid) < _LARGEST_BRAIN_SECTION_CM2 else None
+    slim = _largest_axial_section_cm2(mask, scan.grid) < _LARGEST_BRAIN_SECTION_CM2
+    return mask if slim and _size_of_a_brain(mask, scan.grid) else None
 
 
 def _extract(scan: Scan, method: str) -> MaskArray:
@@ -89,8 +92,8 @@ def _by_network(scan: Scan) -> MaskArray:
 
 
 def _checked(brain: BrainMask, scan: Scan) -> BrainMask:
-    volume = _volume_ml(brain.mask, scan.grid)
-    if volume < _SMALLEST_BRAIN_ML or volume > _LARGEST_BRAIN_ML:
+    if not _size_of_a_brain(brain.mask, scan.grid):
+        volume = _volume_ml(brain.mask, scan.grid)
         raise PreparationError(
             f"No brain was found in '{scan.name}': the brain mask ({brain.method}) measures {volume:.0f} mL.",
             "Check that this is a brain scan with a correct voxel size, or give a brain mask.",
@@ -116,6 +119,10 @@ def _largest_component(mask: MaskArray) -> MaskArray:
     if count == 0:
         return mask
     return np.asarray(labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])))
+
+
+def _size_of_a_brain(mask: MaskArray, grid: Grid) -> bool:
+    return _SMALLEST_BRAIN_ML < _volume_ml(mask, grid) < _LARGEST_BRAIN_ML
 
 
 def _volume_ml(mask: MaskArray, grid: Grid) -> float:

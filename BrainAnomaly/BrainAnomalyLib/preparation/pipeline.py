@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import PreparationError
 from ..geometry import FloatArray, Grid, MaskArray, resample
 from ..progress import Progress, silent
 from ..volumes import Scan
@@ -29,7 +30,7 @@ def prepare(
 ) -> PreparedScan:
     """``scan`` in template space by ``recipe``. ``brain_mask`` (scan's grid) replaces the brain extraction.
 
-    Raises PreparationError where no brain is found or it cannot be brought into template space.
+    Raises PreparationError where no brain is found or its alignment with the template fails.
     """
     template = load_template(recipe.grid)
     progress("Finding the brain", 0.0)
@@ -41,6 +42,7 @@ def prepare(
     progress("Bringing the scan into template space", 0.9)
     moved, mask = _into_template(image, brain.mask, scan.grid, registration, template)
     quality = registration_quality(moved, mask, template, _field_of_view(scan.grid, registration, template))
+    _require_alignment(scan, quality)
     contrast = guess_contrast(moved, mask, template)
     scale = intensity_scale(moved, mask, template, recipe.intensity)
     return PreparedScan(
@@ -57,6 +59,14 @@ def prepare(
         intensity_scale=scale,
         warnings=tuple(_warnings(scan, registration, quality, contrast)),
     )
+
+
+def _require_alignment(scan: Scan, quality: RegistrationQuality) -> None:
+    if quality.verdict == "failed":
+        raise PreparationError(
+            f"'{scan.name}' could not be aligned with the template brain: {quality.reason}",
+            "Check that it is a brain scan and that its brain mask is right, or give a brain mask.",
+        )
 
 
 def _into_template(

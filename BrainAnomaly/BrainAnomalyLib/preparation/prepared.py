@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import Affine, FloatArray, Grid, MaskArray, resample
+from ..geometry import Affine, FloatArray, Grid, MaskArray, inverse, resample
 from .contrast import ContrastGuess
 from .intensity import IntensityScale
 from .quality import RegistrationQuality
@@ -38,7 +38,7 @@ class PreparedScan:
     @property
     def template_from_native(self) -> Affine:
         """4x4 map from the submitted scan's RAS mm to template RAS mm."""
-        return np.asarray(np.linalg.inv(self.native_from_template))
+        return inverse(self.native_from_template)
 
     def to_native(self, volume: FloatArray) -> FloatArray:
         """A template-space volume on the submitted scan's grid, linearly interpolated, 0 outside the brain."""

@@ -1,7 +1,8 @@
 """Brain extraction by laying the template's brain mask onto a whole head: the fallback when the network fails.
 
 The template brain is registered to the head by Mattes mutual information over the brain and a margin around it, from
-several pitches below the top of the head; the mask of the best fit, grown by 2 mm to the extent that brain extractions have, is the brain.
+several pitches below the top of the head. The mask of the best fit, grown by 2 mm to the extent that brain extractions
+have, is the brain.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..geometry import (
     Grid,
     MaskArray,
     from_transform,
+    inverse,
     isotropic_grid,
     resample,
     to_image,
@@ -47,7 +49,7 @@ def brain_by_registration(scan: Scan) -> MaskArray:
     fits = [_fitted(head, coarse, template, start) for start in _starts(head, coarse, template)]
     best = min(fits, key=lambda fit: fit[0])[1]
     inside = ndimage.binary_dilation(template.brain_mask).astype(np.float32)
-    return np.asarray(resample(inside, template.grid, scan.grid, world_map=np.linalg.inv(best)) > 0.5)
+    return np.asarray(resample(inside, template.grid, scan.grid, world_map=inverse(best)) > 0.5)
 
 
 def _starts(head: FloatArray, grid: Grid, template: Template) -> list[Affine]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Array, Grid, resample
+from ..geometry import Array, Grid, inverse, resample
 from ..preparation.grids import grid_named
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _panels(detection: Detection) -> dict[str, Array]:
 
 
 def _moved(volume: Array, detection: Detection, grid: Grid) -> Array:
-    return resample(volume, detection.scan.grid, grid, world_map=np.linalg.inv(detection.template_from_native))
+    return resample(volume, detection.scan.grid, grid, world_map=inverse(detection.template_from_native))
 
 
 def _chosen_slices(findings: Array, scan: Array) -> list[int]:
