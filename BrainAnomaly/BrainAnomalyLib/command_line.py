@@ -1,7 +1,8 @@
 """The command line: ``python -m BrainAnomalyLib detect SCAN --out DIR`` and its siblings.
 
-The result goes to standard output, progress and errors to standard error. Exit codes: 0 done, 2 wrong usage or option,
-3 scan, 4 model package, 5 preparation, 6 output, 7 missing dependency, 70 fault of the program, 130 cancelled.
+The result goes to standard output, progress and errors to standard error. Exit codes: 0 done, 1 out of memory,
+2 wrong usage or option, 3 scan, 4 model package, 5 preparation, 6 output, 7 missing dependency, 70 fault of the
+program, 130 cancelled, 143 ended by the system.
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
-"""Reading a folder that holds one DICOM MR series."""
+"""Reading a folder that holds one DICOM MR series: a file for each slice, or one enhanced multi-frame image."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DependencyError, ScanError
-from .geometry import Array, Grid, from_image
+from .geometry import LPS_FROM_RAS, Array, Grid, from_image
+
+if TYPE_CHECKING:
+    import SimpleITK
 
 
 def read_series(folder: Path) -> tuple[Array, Grid, str]:
@@ -17,21 +20,28 @@ def read_series(folder: Path) -> tuple[Array, Grid, str]:
 
     A folder with several image series is refused by name, so that nobody reads the wrong one. Raises ScanError.
     """
-    import SimpleITK
-
     headers = _headers(folder)
     files = _one_series(folder, headers)
-    _check_kind([headers[path] for path in files], folder)
-    _check_uniform([headers[path] for path in files], folder)
-    ordered = _ordered(files, headers, folder)
-    reader = SimpleITK.ImageSeriesReader()
-    reader.SetFileNames([str(path) for path in ordered])
+    series = [headers[path] for path in files]
+    _check_kind(series, folder)
+    frames = _frames(series[0], folder) if len(series) == 1 and _is_multi_frame(series[0]) else series
+    _check_uniform(frames, folder)
+    order = _order(frames, folder)
+    if frames is series:
+        array, grid = from_image(_read([str(files[index]) for index in order], folder))
+    else:
+        image = _read(str(files[0]), folder)
+        array, grid = from_image(image)[0][:, :, order], _grid([frames[index] for index in order])
+    return array, grid, str(series[0].get("SeriesDescription", "") or folder.name)
+
+
+def _read(files: str | list[str], folder: Path) -> SimpleITK.Image:
+    import SimpleITK
+
     try:
-        image = reader.Execute()
+        return SimpleITK.ReadImage(files)
     except RuntimeError as error:
         raise ScanError(f"The DICOM series in '{folder}' cannot be read.", _AGAIN) from error
-    array, grid = from_image(image)
-    return array, grid, str(headers[files[0]].get("SeriesDescription", "") or folder.name)
 
 
 _AGAIN = "Export the whole series again."
@@ -98,8 +108,52 @@ def _check_kind(headers: list[Any], folder: Path) -> None:
         raise ScanError(f"The DICOM series in '{folder}' holds color images.", "Give one gray-value series.")
     if str(headers[0].get("Modality", "MR")) != "MR":
         raise ScanError(f"The DICOM series in '{folder}' is {headers[0].Modality}, not MR.", "Give a brain MR series.")
-    if any(int(header.get("NumberOfFrames", 1) or 1) > 1 for header in headers):
-        raise ScanError(f"The DICOM series in '{folder}' is multi-frame.", "Convert it to NIfTI and give that file.")
+    if len(headers) > 1 and any(_is_multi_frame(header) for header in headers):
+        raise ScanError(f"The DICOM series in '{folder}' has several multi-frame images.", "Give one volume of it.")
+
+
+def _is_multi_frame(header: Any) -> bool:
+    return int(header.get("NumberOfFrames", 1) or 1) > 1
+
+
+def _frames(header: Any, folder: Path) -> list[Any]:
+    """A header for each frame of an enhanced MR image, from its functional groups (DICOM PS3.3, C.7.6.16)."""
+    try:
+        shared = header.SharedFunctionalGroupsSequence[0]
+        frames = [_frame(header, shared, own) for own in header.PerFrameFunctionalGroupsSequence]
+    except (AttributeError, IndexError):
+        frames = []
+    if len(frames) != int(header.NumberOfFrames):
+        raise ScanError(
+            f"The multi-frame image in '{folder}' does not say where its slices lie.", "Convert it to NIfTI."
+        )
+    return frames
+
+
+def _frame(header: Any, shared: Any, own: Any) -> Any:
+    import pydicom
+
+    frame = pydicom.Dataset()
+    frame.Rows, frame.Columns = header.Rows, header.Columns
+    frame.PixelSpacing = _group("PixelMeasuresSequence", shared, own).PixelSpacing
+    frame.ImageOrientationPatient = _group("PlaneOrientationSequence", shared, own).ImageOrientationPatient
+    frame.ImagePositionPatient = _group("PlanePositionSequence", shared, own).ImagePositionPatient
+    return frame
+
+
+def _group(name: str, shared: Any, own: Any) -> Any:
+    return getattr(own if name in own else shared, name)[0]
+
+
+def _grid(ordered: list[Any]) -> Grid:
+    """The RAS grid of slices in order, from their headers (LPS mm)."""
+    row, column = np.asarray(ordered[0].ImageOrientationPatient, dtype=float).reshape(2, 3)
+    first, last = (np.asarray(ordered[index].ImagePositionPatient, dtype=float) for index in (0, -1))
+    between_rows, between_columns = (float(value) for value in ordered[0].PixelSpacing)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = row * between_columns, column * between_rows
+    affine[:3, 2], affine[:3, 3] = (last - first) / (len(ordered) - 1), first
+    return Grid((int(ordered[0].Columns), int(ordered[0].Rows), len(ordered)), LPS_FROM_RAS @ affine)
 
 
 def _check_uniform(headers: list[Any], folder: Path) -> None:
@@ -121,12 +175,12 @@ _SAME = 1e-3
 _LARGEST_SLANT_MM = 0.1
 
 
-def _ordered(files: list[Path], headers: dict[Path, Any], folder: Path) -> list[Path]:
-    """Files by position along the slice normal; a gap, a repeated position or a slanted stack is refused."""
-    if len(files) == 1:
-        return files
-    row, column = np.asarray(headers[files[0]].ImageOrientationPatient, dtype=float).reshape(2, 3)
-    corners = _corners([headers[path] for path in files], folder)
+def _order(headers: list[Any], folder: Path) -> list[int]:
+    """Indices by position along the slice normal; a gap, a repeated position or a slanted stack is refused."""
+    if len(headers) == 1:
+        return [0]
+    row, column = np.asarray(headers[0].ImageOrientationPatient, dtype=float).reshape(2, 3)
+    corners = _corners(headers, folder)
     if np.ptp(corners @ np.stack([row, column]).T, axis=0).max() > _LARGEST_SLANT_MM:
         raise ScanError(f"The DICOM series in '{folder}' is a slanted stack of slices.", "Give a rectangular volume.")
     heights = corners @ np.cross(row, column)
@@ -135,7 +189,7 @@ def _ordered(files: list[Path], headers: dict[Path, Any], folder: Path) -> list[
         raise ScanError(f"The DICOM series in '{folder}' has several images at one position.", "Give one volume of it.")
     if steps.max() > 1.1 * float(np.median(steps)) + _SAME:
         raise ScanError(f"The DICOM series in '{folder}' has missing slices.", _AGAIN)
-    return [files[index] for index in np.argsort(heights)]
+    return [int(index) for index in np.argsort(heights)]
 
 
 def _corners(headers: list[Any], folder: Path) -> NDArray[np.float64]:

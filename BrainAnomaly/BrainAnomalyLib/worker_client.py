@@ -184,11 +184,14 @@ class WorkerClient:
         return identity
 
     def _new_events(self) -> list[Event]:
-        """Whole lines that the file gained; the start of an unfinished one is kept for the next time."""
+        """Whole lines that the file gained; the start of an unfinished one is kept for the next time.
+
+        What an interpreter prints before the worker has claimed its output is no event and is left out.
+        """
         if self._events is None:
             return []
         *lines, self._unread = (self._unread + self._events.read()).split(b"\n")
-        return [json.loads(line) for line in lines if line.strip()]
+        return [json.loads(line) for line in lines if line.startswith(b"{")]
 
     def _discard(self) -> None:
         """Close every handle and remove the temporary folder."""

@@ -18,6 +18,7 @@ _SMALLEST_BRAIN_ML = 300.0
 _LARGEST_BRAIN_ML = 2300.0
 _LARGEST_BRAIN_SECTION_CM2 = 215.0
 _SMALLEST_BACKGROUND = 0.3
+_LARGEST_PART = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +51,8 @@ def find_brain(scan: Scan, method: BrainMaskMethod = "auto", given: MaskArray | 
 def stripped_brain(scan: Scan) -> MaskArray | None:
     """The brain mask of an image that is already brain-extracted, or None if it shows more than a brain.
 
-    Extracted images have one exact background value, and what is left has a brain's volume (300-2300 mL) and a
-    brain's largest axial section (< 215 cm2; adult heads exceed 230 cm2 at the same level).
+    Extracted images have one exact background value; what is left is one piece with a brain's volume (300-2300 mL)
+    and a brain's largest axial section (< 215 cm2; adult heads exceed 230 cm2 at the same level).
     """
     from scipy import ndimage
 
@@ -59,7 +60,10 @@ def stripped_brain(scan: Scan) -> MaskArray | None:
     foreground = scan.array != background
     if 1.0 - foreground.mean() < _SMALLEST_BACKGROUND or _touches_every_side(foreground):
         return None
-    mask = ndimage.binary_fill_holes(_largest_component(foreground))
+    largest = _largest_component(foreground)
+    if largest.sum() < _LARGEST_PART * foreground.sum():
+        return None
+    mask = ndimage.binary_fill_holes(largest)
     slim = _largest_axial_section_cm2(mask, scan.grid) < _LARGEST_BRAIN_SECTION_CM2
     return mask if slim and _size_of_a_brain(mask, scan.grid) else None
 
