@@ -171,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scan", type=Path, metavar="SCAN", help="NIfTI, NRRD, MetaImage, MGZ or a DICOM series' folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument("--detector", choices=detector_names(), help="default: denoising for T1w, tissue otherwise")
+    parser.add_argument("--detector", choices=detector_names(), help="default: the one that suits the contrast")
     parser.add_argument("--package", type=Path, metavar="FOLDER", help="a trained model package; default: embedded")
     parser.add_argument("--threshold", type=float, metavar="X", help="in the map's unit; default: the detector's")
     parser.add_argument("--minimum-size", type=float, default=20.0, metavar="MM3", help="default: %(default)s mm3")

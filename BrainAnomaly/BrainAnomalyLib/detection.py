@@ -14,12 +14,15 @@ from .findings.table import Findings, find
 from .geometry import Affine, FloatArray, MaskArray
 from .preparation.brain_mask import BrainMaskMethod
 from .preparation.contrast import ContrastGuess
-from .preparation.pipeline import prepare
+from .preparation.pipeline import AlignedScan, align, into_template
 from .preparation.prepared import PreparedScan
 from .preparation.quality import RegistrationQuality
 from .progress import Progress, part, silent
 from .scoring.residuals import cleaned, signed_residual
 from .volumes import Scan
+
+# Part of a run after which the scan is aligned.
+ALIGNED_FRACTION = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +83,25 @@ def detect(
 ) -> Detection:
     """Findings of ``scan`` by ``detector``, in the scan's own geometry. Raises BrainAnomalyError in plain words."""
     options = (options or DetectionOptions()).checked()
-    prepared = prepare(scan, detector.recipe, options.brain_mask, options.brain_mask_method, part(progress, 0.0, 0.6))
+    aligned = align(
+        scan, detector.recipe, options.brain_mask, options.brain_mask_method, part(progress, 0.0, ALIGNED_FRACTION)
+    )
+    return detect_aligned(aligned, detector, options, progress)
+
+
+def detect_aligned(
+    aligned: AlignedScan, detector: Detector, options: DetectionOptions, progress: Progress = silent
+) -> Detection:
+    """The second half of ``detect``; ``progress`` goes on from ``ALIGNED_FRACTION``."""
+    progress("Bringing the scan into template space", ALIGNED_FRACTION)
+    prepared = into_template(aligned, detector.recipe)
     progress("Reconstructing a healthy brain", 0.6)
     reconstruction = detector.reconstruct(prepared, part(progress, 0.6, 0.85))
     progress("Scoring differences", 0.85)
     score = detector.score(prepared, reconstruction)
     anomaly = cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
     progress("Collecting findings", 0.92)
-    result = _collect(scan, detector, prepared, reconstruction, anomaly, options)
+    result = _collect(aligned.scan, detector, prepared, reconstruction, anomaly, options)
     progress("Finished", 1.0)
     return result
 

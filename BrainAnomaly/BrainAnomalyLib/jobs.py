@@ -11,14 +11,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from .detection import DetectionOptions, detect
+from .detection import ALIGNED_FRACTION, Detection, DetectionOptions, detect, detect_aligned
 from .detectors.base import Detector
-from .detectors.registry import load_detector
+from .detectors.registry import detector_for, load_detector
 from .errors import BrainAnomalyError, Cancelled, DependencyError, OptionsError
+from .packages import read_package
 from .preparation.brain_mask import BrainMaskMethod
+from .preparation.pipeline import align, contrast_of
+from .preparation.recipe import Recipe
 from .progress import Progress, part, silent
 from .results import SUMMARY, check_folder, write_results
-from .volumes import CONTRASTS, Contrast, read_mask, read_scan
+from .volumes import CONTRASTS, Contrast, Scan, read_mask, read_scan
 
 # Name, package folder and device to a detector; the worker passes one that remembers.
 Loader = Callable[[str, Path | None, str], Detector]
@@ -34,8 +37,9 @@ class InternalError(BrainAnomalyError):
 class DetectionJob:
     """Everything a run needs. Fields left at None take the detector's or the engine's default.
 
-    Without ``detector`` a scan given as T1w gets ``denoising`` and every other ``tissue``. ``threshold`` in the
-    anomaly map's unit, ``minimum_mm3`` the size a finding must exceed.
+    Without ``detector`` the one of ``package`` is taken, or the one that suits the contrast: the given ``contrast``, or
+    what the scan looks like.
+    ``threshold`` in the anomaly map's unit, ``minimum_mm3`` the size a finding must exceed.
     """
 
     scan: Path
@@ -51,9 +55,11 @@ class DetectionJob:
     pictures: bool = True
 
     @property
-    def detector_name(self) -> str:
-        """The detector asked for, or the one for the contrast."""
-        return self.detector or ("denoising" if self.contrast == "T1w" else "tissue")
+    def detector_name(self) -> str | None:
+        """The detector asked for, the package's, or the one for the given contrast; None if the scan must tell."""
+        if self.detector is None and self.package is not None:
+            return str(read_package(self.package).metadata["detector"])
+        return self.detector or (None if self.contrast == "unknown" else detector_for(self.contrast))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +77,25 @@ def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_
     progress("Reading the scan", 0.0)
     scan = read_scan(job.scan, job.contrast)
     mask = None if job.mask is None else read_mask(job.mask, scan)
-    progress("Loading the detector", 0.02)
-    detector = load(job.detector_name, job.package, job.device)
     options = DetectionOptions(options.threshold, options.minimum_mm3, mask, options.brain_mask_method)
-    detection = detect(scan, detector, options, _unfinished(part(progress, 0.05, 0.9)))
+    detection = _detected(job, scan, options, load, _unfinished(part(progress, 0.02, 0.9)))
     progress("Writing the results", 0.9)
     folder = write_results(detection, job.out, job.pictures)
     progress("Finished", 1.0)
     return Outcome(folder, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+
+
+def _detected(job: DetectionJob, scan: Scan, options: DetectionOptions, load: Loader, progress: Progress) -> Detection:
+    """The detection by the named detector, or by the one that suits what the aligned scan looks like."""
+    name = job.detector_name
+    if name is not None:
+        progress("Loading the detector", 0.0)
+        return detect(scan, load(name, job.package, job.device), options, progress)
+    way = part(progress, 0.0, ALIGNED_FRACTION)
+    aligned = align(scan, Recipe(), options.brain_mask, options.brain_mask_method, way)
+    progress("Loading the detector", ALIGNED_FRACTION)
+    detector = load(detector_for(contrast_of(aligned).contrast), job.package, job.device)
+    return detect_aligned(aligned, detector, options, progress)
 
 
 def job_from_json(values: Mapping[str, Any]) -> DetectionJob:

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ..errors import OptionsError
+from ..volumes import Contrast
 from .base import Detector
 
 # name -> (module, class, package folder under Resources/Models or None)
@@ -19,6 +20,11 @@ _DETECTORS: dict[str, tuple[str, str, str | None]] = {
 def detector_names() -> tuple[str, ...]:
     """Names that ``load_detector`` knows."""
     return tuple(_DETECTORS)
+
+
+def detector_for(contrast: Contrast) -> str:
+    """The detector that suits a contrast: the trained one where there is one, else the tissue reference."""
+    return "denoising" if contrast == "T1w" else "tissue"
 
 
 def load_detector(name: str, package: str | Path | None = None, device: str = "auto") -> Detector:

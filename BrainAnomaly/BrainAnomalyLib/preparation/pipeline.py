@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from ..errors import PreparationError
+from ..errors import OptionsError, PreparationError
 from ..geometry import FloatArray, Grid, MaskArray, resample
-from ..progress import Progress, silent
+from ..progress import Progress, part, silent
 from ..volumes import Scan
 from .bias import correct_bias
-from .brain_mask import BrainMaskMethod, find_brain
+from .brain_mask import BrainMask, BrainMaskMethod, find_brain
 from .contrast import ContrastGuess, guess_contrast
 from .intensity import intensity_scale
 from .prepared import PreparedScan
@@ -19,6 +21,20 @@ from .registration import Registration, register
 from .template import Template, load_template
 
 _SURE_CONTRAST = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedScan:
+    """A scan with its brain found and its place in the template known, still on its own grid.
+
+    ``image`` is the scan, bias-corrected if the recipe it was aligned by asks for that.
+    """
+
+    scan: Scan
+    image: FloatArray
+    brain: BrainMask
+    registration: Registration
+    bias_corrected: bool
 
 
 def prepare(
@@ -32,17 +48,36 @@ def prepare(
 
     Raises PreparationError where no brain is found or its alignment with the template fails.
     """
-    template = load_template(recipe.grid)
+    aligned = align(scan, recipe, brain_mask, brain_mask_method, part(progress, 0.0, 0.85))
+    progress("Bringing the scan into template space", 0.85)
+    return into_template(aligned, recipe)
+
+
+def align(
+    scan: Scan,
+    recipe: Recipe,
+    brain_mask: MaskArray | None = None,
+    brain_mask_method: BrainMaskMethod = "auto",
+    progress: Progress = silent,
+) -> AlignedScan:
+    """The steps that do not depend on the template grid. Raises PreparationError."""
     progress("Finding the brain", 0.0)
     brain = find_brain(scan, brain_mask_method, brain_mask)
-    progress("Correcting the intensity drift", 0.25)
+    progress("Correcting the intensity drift", 0.3)
     image = correct_bias(scan.array, scan.grid, brain.mask) if recipe.bias_correction else scan.array
-    progress("Aligning with the template", 0.45)
+    progress("Aligning with the template", 0.5)
     registration = register(image, scan.grid, brain.mask, recipe.registration)
-    progress("Bringing the scan into template space", 0.9)
-    moved, mask = _into_template(image, brain.mask, scan.grid, registration, template)
-    quality = registration_quality(moved, mask, template, _field_of_view(scan.grid, registration, template))
-    _require_alignment(scan, quality)
+    return AlignedScan(scan, image, brain, registration, recipe.bias_correction)
+
+
+def into_template(aligned: AlignedScan, recipe: Recipe) -> PreparedScan:
+    """An aligned scan on the recipe's grid. Raises PreparationError if the alignment proves wrong there."""
+    if (aligned.bias_corrected, aligned.registration.model) != (recipe.bias_correction, recipe.registration):
+        raise OptionsError("The scan was aligned by another recipe than the detector's.", "Prepare it again.")
+    template, registration = load_template(recipe.grid), aligned.registration
+    moved, mask = _on_template(aligned, template)
+    quality = registration_quality(moved, mask, template, _field_of_view(aligned.scan.grid, registration, template))
+    _require_alignment(aligned.scan, quality)
     contrast = guess_contrast(moved, mask, template)
     scale = intensity_scale(moved, mask, template, recipe.intensity)
     return PreparedScan(
@@ -50,15 +85,21 @@ def prepare(
         brain_mask=mask,
         template=template,
         recipe=recipe,
-        native_grid=scan.grid,
-        native_brain_mask=brain.mask,
+        native_grid=aligned.scan.grid,
+        native_brain_mask=aligned.brain.mask,
         native_from_template=registration.scan_from_template,
         contrast=contrast,
         quality=quality,
-        brain_mask_method=brain.method,
+        brain_mask_method=aligned.brain.method,
         intensity_scale=scale,
-        warnings=tuple(_warnings(scan, registration, quality, contrast)),
+        warnings=tuple(_warnings(aligned.scan, registration, quality, contrast)),
     )
+
+
+def contrast_of(aligned: AlignedScan) -> ContrastGuess:
+    """The contrast of an aligned scan, before a detector is chosen."""
+    template = load_template("template_2mm")
+    return guess_contrast(*_on_template(aligned, template), template)
 
 
 def _require_alignment(scan: Scan, quality: RegistrationQuality) -> None:
@@ -69,13 +110,11 @@ def _require_alignment(scan: Scan, quality: RegistrationQuality) -> None:
         )
 
 
-def _into_template(
-    image: FloatArray, mask: MaskArray, grid: Grid, registration: Registration, template: Template
-) -> tuple[FloatArray, MaskArray]:
+def _on_template(aligned: AlignedScan, template: Template) -> tuple[FloatArray, MaskArray]:
     """Image and mask on the template grid; the mask keeps voxels that are more than half brain."""
-    to_scan = registration.scan_from_template
-    moved = resample(image, grid, template.grid, world_map=to_scan)
-    inside = resample(mask.astype(np.float32), grid, template.grid, world_map=to_scan) > 0.5
+    grid, to_scan = aligned.scan.grid, aligned.registration.scan_from_template
+    moved = resample(aligned.image, grid, template.grid, world_map=to_scan)
+    inside = resample(aligned.brain.mask.astype(np.float32), grid, template.grid, world_map=to_scan) > 0.5
     return np.where(inside, moved, 0.0).astype(np.float32), inside
 
 

@@ -1,0 +1,57 @@
+# Each target makes its own environment in .venv and needs nothing but Python 3.11 or newer, pip and make.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+OUT ?= demo
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+export PYTHONPATH := $(CURDIR)/BrainAnomaly:$(CURDIR)/BrainAnomalyTraining
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint benchmark template pictures cmake-lists system-packages clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1: /'
+
+demo: $(VENV)/ready  ## find a synthetic lesion in the template brain; results and pictures go to OUT (default: demo)
+	$(RUN) -m BrainAnomalyLib demo --out "$(OUT)"
+
+test: $(VENV)/ready-for-tests system-packages lint  ## check style and types, run all tests
+	$(RUN) -m pytest
+
+lint: $(VENV)/ready-for-tests  ## check style and types
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+benchmark: $(VENV)/ready-for-tests  ## the numbers of the README, one script after the other
+	@set -e; for script in Testing/benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
+
+template: $(VENV)/ready-for-tests  ## rebuild the embedded template from its source
+	$(RUN) Resources/Template/make_template.py
+
+pictures: $(VENV)/ready-for-tests system-packages  ## draw the pictures of the README
+	$(RUN) Testing/scene/make_pictures.py
+
+cmake-lists:  ## bring the file lists of the CMakeLists.txt files up to date
+	$(PYTHON) Testing/update_cmake_lists.py
+
+system-packages:
+	@bash Testing/install_system_packages.sh
+
+clean:  ## remove the environment, caches and the demo's results
+	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/ready: $(VENV)/bin/python BrainAnomaly/Resources/requirements.txt
+	$(RUN) -m pip install $(TORCH)
+	$(RUN) -m pip install -r BrainAnomaly/Resources/requirements.txt
+	@touch $@
+
+$(VENV)/ready-for-tests: $(VENV)/ready requirements-test.txt
+	$(RUN) -m pip install -r requirements-test.txt
+	@touch $@
