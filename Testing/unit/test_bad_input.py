@@ -1,0 +1,222 @@
+"""Every unusable scan gives one clear sentence that names what is wrong and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+
+from BrainAnomalyLib.errors import OptionsError, PreparationError, ScanError
+from BrainAnomalyLib.geometry import Grid, to_image
+from BrainAnomalyLib.jobs import DetectionJob, run_job
+from BrainAnomalyLib.preparation.brain_mask import find_brain
+from BrainAnomalyLib.volumes import checked_scan, read_mask, read_scan
+from synthetic import grid_of, noise, save_nifti
+
+SHAPE = (16, 18, 20)
+
+
+def with_value(value: float) -> np.ndarray:
+    array = noise(SHAPE)
+    array[3, 4, 5] = value
+    return array
+
+
+def color() -> np.ndarray:
+    array = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    array["G"] = 7
+    return array
+
+
+NIFTI_CASES = {
+    "4D": (noise((*SHAPE, 3)), "16 x 18 x 20 x 3 voxels; one 3D", "Split"),
+    "5D": (noise((*SHAPE, 1, 3)), "16 x 18 x 20 x 1 x 3 voxels", "Split"),
+    "2D": (noise((16, 18)), "16 x 18 voxels; one 3D", "whole volume"),
+    "one slice": (noise((16, 18, 1)), "too few slices", "at least five slices"),
+    "color": (color(), "color", "gray-value"),
+    "complex": (noise(SHAPE).astype("c8") * 1j, "complex", "magnitude"),
+    "all equal": (np.full(SHAPE, 5.0, "f4"), "same value everywhere", "Export"),
+    "all zero": (np.zeros(SHAPE, "i2"), "same value everywhere", "Export"),
+    "NaN": (with_value(np.nan), "NaN or infinite", "Replace"),
+    "infinite": (with_value(np.inf), "NaN or infinite", "Replace"),
+    "NaN in double": (with_value(np.nan).astype("f8"), "NaN or infinite", "Replace"),
+    "too large for single": (noise(SHAPE).astype("f8") * 1e60, "NaN or infinite", "Replace"),
+}
+
+
+@pytest.mark.parametrize("case", NIFTI_CASES)
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_nifti_content(tmp_path: Path, case: str, extension: str) -> None:
+    array, sentence, remedy = NIFTI_CASES[case]
+    with pytest.raises(ScanError, match=sentence) as caught:
+        read_scan(save_nifti(tmp_path / f"bad{extension}", array))
+    assert "bad" in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("extension", [".nrrd", ".mha", ".mgz"])
+def test_values_that_are_not_numbers_in_other_formats(tmp_path: Path, extension: str, value: float) -> None:
+    path = tmp_path / f"bad{extension}"
+    if extension == ".mgz":
+        nibabel.save(nibabel.freesurfer.MGHImage(with_value(value), np.eye(4)), path)
+    else:
+        SimpleITK.WriteImage(to_image(with_value(value), grid_of(SHAPE)), str(path))
+    with pytest.raises(ScanError, match="NaN or infinite"):
+        read_scan(path)
+
+
+def test_vector_image(tmp_path: Path) -> None:
+    image = SimpleITK.GetImageFromArray(noise((*SHAPE, 3)), isVector=True)
+    SimpleITK.WriteImage(image, str(tmp_path / "bad.nrrd"))
+    with pytest.raises(ScanError, match="vector"):
+        read_scan(tmp_path / "bad.nrrd")
+
+
+def test_four_dimensional_freesurfer_volume(tmp_path: Path) -> None:
+    nibabel.save(nibabel.freesurfer.MGHImage(noise((*SHAPE, 3)), np.eye(4)), tmp_path / "bad.mgz")
+    with pytest.raises(ScanError, match="16 x 18 x 20 x 3 voxels"):
+        read_scan(tmp_path / "bad.mgz")
+
+
+def saved(folder: Path, extension: str) -> Path:
+    path = folder / f"good{extension}"
+    if extension.startswith(".nii"):
+        return save_nifti(path, noise(SHAPE))
+    if extension.startswith(".mg"):
+        nibabel.save(nibabel.freesurfer.MGHImage(noise(SHAPE), np.eye(4)), path)
+    else:
+        SimpleITK.WriteImage(to_image(noise(SHAPE), grid_of(SHAPE)), str(path), useCompression=extension == ".mha")
+    return path
+
+
+@pytest.mark.parametrize("kept", [0.001, 0.01, 0.5, 0.999])
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".nrrd", ".mha", ".mgz", ".mgh"])
+def test_truncated_files(tmp_path: Path, extension: str, kept: float) -> None:
+    whole = saved(tmp_path, extension).read_bytes()
+    path = tmp_path / f"bad{extension}"
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(ScanError, match=r"cannot be read: it is damaged, cut short"):
+        read_scan(path)
+
+
+def test_a_flipped_bit_in_a_compressed_file_is_noticed(tmp_path: Path) -> None:
+    content = bytearray(saved(tmp_path, ".nii.gz").read_bytes())
+    content[-6] ^= 0x10
+    (tmp_path / "bad.nii.gz").write_bytes(content)
+    with pytest.raises(ScanError, match="damaged"):
+        read_scan(tmp_path / "bad.nii.gz")
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh"])
+def test_another_kind_of_file_under_a_known_extension(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"bad{extension}"
+    path.write_text("This is a letter, not a scan.\n" * 100, encoding="utf-8")
+    with pytest.raises(ScanError, match="not what its extension says"):
+        read_scan(path)
+
+
+def test_uncompressed_nifti_under_a_compressed_name(tmp_path: Path) -> None:
+    saved(tmp_path, ".nii").rename(tmp_path / "bad.nii.gz")
+    with pytest.raises(ScanError, match="not what its extension says"):
+        read_scan(tmp_path / "bad.nii.gz")
+
+
+def test_second_version_of_nifti(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti2Image(noise(SHAPE), np.eye(4)), tmp_path / "bad.nii.gz")
+    with pytest.raises(ScanError, match="NIfTI-2"):
+        read_scan(tmp_path / "bad.nii.gz")
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".nrrd", ".mha", ".mgz"])
+def test_empty_files(tmp_path: Path, extension: str) -> None:
+    (tmp_path / f"bad{extension}").touch()
+    with pytest.raises(ScanError, match="empty file"):
+        read_scan(tmp_path / f"bad{extension}")
+
+
+@pytest.mark.parametrize("name", ["bad.png", "bad.dcm", "bad.nii.bz2", "bad"])
+def test_unknown_extensions_name_the_known(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"content")
+    with pytest.raises(ScanError, match="not a file type") as caught:
+        read_scan(tmp_path / name)
+    assert ".nii.gz" in caught.value.remedy
+    assert "DICOM" in caught.value.remedy
+
+
+def test_missing_file_and_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="no file or folder"):
+        read_scan(tmp_path / "none.nii.gz")
+    with pytest.raises(ScanError, match="no readable DICOM"):
+        read_scan(tmp_path)
+
+
+def refuse(*arguments: object, **options: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_files_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, ".nii.gz")
+    scan = checked_scan(noise(SHAPE), grid_of(SHAPE), name="s")
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(ScanError, match="cannot be opened: Permission denied"):
+        read_scan(path)
+    with pytest.raises(ScanError, match="cannot be opened: Permission denied"):
+        read_mask(path, scan)
+
+
+def test_sheared_orientation(tmp_path: Path) -> None:
+    affine = np.eye(4)
+    affine[0, 1] = 0.3
+    with pytest.raises(ScanError, match="sheared"):
+        read_scan(save_nifti(tmp_path / "bad.nii.gz", noise(SHAPE), affine))
+
+
+@pytest.mark.parametrize(
+    ("affine", "sentence"),
+    [
+        (np.diag([1.0, 1.0, 0.0, 1.0]), "no usable voxel size"),
+        (np.diag([1.0, np.nan, 1.0, 1.0]), "no usable voxel size"),
+        (np.diag([100.0, 100.0, 100.0, 1.0]), "not those of a brain scan"),
+        (np.diag([25.0, 1.0, 1.0, 1.0]), "not those of a brain scan"),
+    ],
+)
+def test_impossible_voxel_sizes(affine: np.ndarray, sentence: str) -> None:
+    with pytest.raises(ScanError, match=sentence):
+        checked_scan(noise(SHAPE), Grid(SHAPE, affine), name="bad")
+
+
+@pytest.mark.parametrize("array", [np.empty((0, 5, 5)), np.array([["a"]]), np.zeros(SHAPE, dtype="c8")])
+def test_arrays_that_are_no_scan(array: np.ndarray) -> None:
+    with pytest.raises(ScanError):
+        checked_scan(array, grid_of(SHAPE), name="bad")
+
+
+def test_no_brain_in_the_given_mask_or_in_a_stripped_scan() -> None:
+    scan = checked_scan(noise((40, 40, 40)), grid_of((40, 40, 40)), name="bad")
+    small = np.zeros(scan.array.shape, dtype=bool)
+    small[10:20, 10:20, 10:20] = True
+    with pytest.raises(PreparationError, match="No brain was found in 'bad'"):
+        find_brain(scan, given=small)
+    with pytest.raises(PreparationError, match="not a brain-extracted image"):
+        find_brain(scan, "stripped")
+
+
+@pytest.mark.parametrize("broken", ["missing", "truncated"])
+def test_a_failed_job_leaves_nothing_behind(tmp_path: Path, broken: str) -> None:
+    scan = tmp_path / "in" / "scan.nii.gz"
+    if broken == "truncated":
+        whole = save_nifti(scan, noise(SHAPE)).read_bytes()
+        scan.write_bytes(whole[:-1000])
+    with pytest.raises(ScanError):
+        run_job(DetectionJob(scan, tmp_path / "out", detector="histogram"))
+    assert sorted(path.name for path in tmp_path.iterdir()) in ([], ["in"])
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf")])
+def test_a_threshold_that_is_no_number(tmp_path: Path, threshold: float) -> None:
+    with pytest.raises(OptionsError, match="threshold"):
+        run_job(DetectionJob(tmp_path / "none.nii.gz", tmp_path / "out", threshold=threshold))

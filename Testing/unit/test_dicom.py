@@ -1,0 +1,155 @@
+"""Folders with DICOM series, written by pydicom."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from BrainAnomalyLib.errors import ScanError
+from BrainAnomalyLib.geometry import Grid
+from BrainAnomalyLib.preparation.orientation import to_ras
+from BrainAnomalyLib.volumes import read_scan
+from dicom_series import make_color, write_multi_frame, write_series
+from synthetic import AWKWARD, grid_of
+
+SHAPE = (16, 18, 12)
+ARRAY = np.random.default_rng(0).integers(1, 1000, SHAPE)
+AXIAL = grid_of(SHAPE, (0.9, 1.1, 5.0), "LPS")
+
+
+def edit(path: Path, **values) -> None:
+    dataset = pydicom.dcmread(path)
+    for name, value in values.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path)
+
+
+def shifted(path: Path, millimeters: float) -> None:
+    """Move one slice within its plane."""
+    x, y, z = pydicom.dcmread(path).ImagePositionPatient
+    edit(path, ImagePositionPatient=[x + millimeters, y, z])
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        AXIAL,
+        grid_of(SHAPE, (0.9, 1.1, 5.0), "LPS", degrees=17.0),
+        grid_of(SHAPE, (0.45, 0.45, 7.0), "LPI", degrees=9.0),
+        grid_of(SHAPE, (1.0, 1.0, 1.2), "PIR", degrees=4.0),
+        grid_of(SHAPE, (0.5, 0.5, 0.5), "LIP"),
+    ],
+)
+def test_values_and_geometry(tmp_path: Path, grid: Grid) -> None:
+    write_series(tmp_path, ARRAY, grid)
+    scan = read_scan(tmp_path)
+    values, where = to_ras(scan.array, scan.grid)
+    expected, expected_where = to_ras(ARRAY, grid)
+    assert np.array_equal(values, expected)
+    assert where.same_as(expected_where, tolerance_mm=1e-3)
+    assert scan.name == "T1 3D"
+
+
+def test_order_comes_from_positions_not_from_file_names(tmp_path: Path) -> None:
+    names = [f"{number}" for number in np.random.default_rng(2).permutation(SHAPE[2])]
+    write_series(tmp_path / AWKWARD, ARRAY, AXIAL, names=names)
+    assert np.array_equal(read_scan(tmp_path / AWKWARD).array, ARRAY)
+
+
+def test_other_files_in_the_folder_do_no_harm(tmp_path: Path) -> None:
+    write_series(tmp_path, ARRAY, AXIAL)
+    (tmp_path / "notes.txt").write_text("notes", encoding="utf-8")
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 200)
+    (tmp_path / "subfolder").mkdir()
+    assert np.array_equal(read_scan(tmp_path).array, ARRAY)
+
+
+@pytest.mark.parametrize("codes", ["LPS", "LPI", "PIR"])
+def test_an_enhanced_multi_frame_image(tmp_path: Path, codes: str) -> None:
+    grid = grid_of(SHAPE, (0.9, 1.1, 5.0), codes, degrees=14.0)
+    order = [int(index) for index in np.random.default_rng(3).permutation(SHAPE[2])]
+    write_multi_frame(tmp_path / "series" / "1", ARRAY, grid, order)
+    scan = read_scan(tmp_path / "series")
+    values, where = to_ras(scan.array, scan.grid)
+    expected, expected_where = to_ras(ARRAY, grid)
+    assert np.array_equal(values, expected)
+    assert where.same_as(expected_where, tolerance_mm=1e-3)
+    assert scan.name == "T1 enhanced"
+
+
+@pytest.mark.parametrize(
+    ("order", "sentence"), [([0, 1, 2, 4, 5, 6, 7], "missing slices"), ([0, 1, 2, 3, 4, 5, 0, 1], "one position")]
+)
+def test_unusable_multi_frame_images(tmp_path: Path, order: list[int], sentence: str) -> None:
+    write_multi_frame(tmp_path / "1", ARRAY, AXIAL, order)
+    with pytest.raises(ScanError, match=sentence):
+        read_scan(tmp_path)
+
+
+def test_a_multi_frame_image_without_positions(tmp_path: Path) -> None:
+    write_multi_frame(tmp_path / "1", ARRAY, AXIAL, list(range(SHAPE[2])))
+    edit(tmp_path / "1", PerFrameFunctionalGroupsSequence=None)
+    with pytest.raises(ScanError, match="does not say where its slices lie"):
+        read_scan(tmp_path)
+
+
+def test_stored_scaling_is_applied(tmp_path: Path) -> None:
+    write_series(tmp_path, ARRAY, AXIAL, RescaleSlope=2, RescaleIntercept=-100)
+    assert np.array_equal(read_scan(tmp_path).array, 2.0 * ARRAY - 100.0)
+
+
+def test_a_series_without_description_takes_the_folder_name(tmp_path: Path) -> None:
+    write_series(tmp_path / "Müller", ARRAY, AXIAL, description="")
+    assert read_scan(tmp_path / "Müller").name == "Müller"
+
+
+Damage = Callable[[list[Path]], object]
+SLANT: Damage = lambda paths: [shifted(path, 0.8 * index) for index, path in enumerate(paths)]  # noqa: E731
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "missing slice": (lambda paths: paths[5].unlink(), "missing slices"),
+    "missing second slice": (lambda paths: paths[1].unlink(), "missing slices"),
+    "same position twice": (lambda paths: shutil.copy(paths[3], paths[3].with_name("again")), "one position"),
+    "pixels cut short": (lambda paths: paths[5].write_bytes(paths[5].read_bytes()[:-300]), "cannot be read"),
+    "header cut short": (lambda paths: paths[-1].write_bytes(paths[-1].read_bytes()[:400]), "damaged or cut short"),
+    "start cut short": (lambda paths: paths[0].write_bytes(paths[0].read_bytes()[:180]), "damaged or cut short"),
+    "empty file": (lambda paths: paths[-1].write_bytes(b""), "damaged or cut short"),
+    "color": (lambda paths: [make_color(path) for path in paths], "color"),
+    "one color slice": (lambda paths: make_color(paths[4]), "color"),
+    "not MR": (lambda paths: [edit(path, Modality="CT") for path in paths], "is CT, not MR"),
+    "turned slice": (lambda paths: edit(paths[6], ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), "orientation"),
+    "other pixel size": (lambda paths: edit(paths[6], PixelSpacing=[2, 2]), "different size"),
+    "other matrix": (lambda paths: edit(paths[6], Rows=9, PixelData=bytes(9 * 16 * 2)), "different size"),
+    "no positions": (lambda paths: [edit(path, ImagePositionPatient=None) for path in paths], "slice positions"),
+    "no orientation": (lambda paths: [edit(path, ImageOrientationPatient=None) for path in paths], "lacks"),
+    "slanted stack": (SLANT, "slanted"),
+    "multi-frame": (lambda paths: [edit(path, NumberOfFrames=3) for path in paths], "several multi-frame"),
+    "single slice": (lambda paths: [path.unlink() for path in paths[1:]], "too few slices"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_unusable_series(tmp_path: Path, damage: str) -> None:
+    change, sentence = DAMAGES[damage]
+    change(write_series(tmp_path / "series", ARRAY, AXIAL))
+    with pytest.raises(ScanError, match=sentence) as caught:
+        read_scan(tmp_path / "series")
+    assert caught.value.remedy
+
+
+def test_two_series_are_named(tmp_path: Path) -> None:
+    write_series(tmp_path, ARRAY, AXIAL, description="T1 3D")
+    write_series(tmp_path, ARRAY, AXIAL, names=[f"b{index}" for index in range(SHAPE[2])], description="FLAIR ax")
+    with pytest.raises(ScanError, match=r"2 series \(.*FLAIR ax.*\)") as caught:
+        read_scan(tmp_path)
+    assert "T1 3D" in caught.value.message
+
+
+def test_a_folder_without_dicom(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("letter", encoding="utf-8")
+    with pytest.raises(ScanError, match="no readable DICOM images"):
+        read_scan(tmp_path)

@@ -1,0 +1,241 @@
+"""What a run leaves on disk: complete or not at all, and never at the cost of other files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+
+from BrainAnomalyLib import results
+from BrainAnomalyLib.errors import Cancelled, OutputError
+from BrainAnomalyLib.geometry import Array, Grid
+from BrainAnomalyLib.results import check_folder, write_results
+from made_detection import GRID, made_detection
+from synthetic import AWKWARD
+
+VOLUMES = ["anomaly_map", "brain_mask", "findings", "pseudo_healthy", "residual_absolute", "residual_signed"]
+HERE = Path(__file__).resolve().parent
+
+
+def hidden(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def summary_of(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_all_files_of_a_result(tmp_path: Path) -> None:
+    folder = write_results(made_detection(), tmp_path / AWKWARD / "out", pictures=False)
+    expected = sorted([*(f"{name}.nii.gz" for name in VOLUMES), "findings.csv", "summary.json"])
+    assert sorted(path.name for path in folder.iterdir()) == expected
+    assert sorted([*summary_of(folder)["files"], "summary.json"]) == expected
+    assert hidden(folder.parent) == []
+
+
+def test_volumes_have_the_scans_geometry_to_the_voxel(tmp_path: Path) -> None:
+    folder = write_results(made_detection(), tmp_path / "out", pictures=False)
+    for name in VOLUMES:
+        image = nibabel.load(folder / f"{name}.nii.gz")
+        assert image.shape == GRID.shape
+        assert np.abs(image.affine - GRID.affine).max() < 1e-4
+        assert np.allclose(SimpleITK.ReadImage(str(folder / f"{name}.nii.gz")).GetSpacing(), GRID.spacing)
+    assert nibabel.load(folder / "findings.nii.gz").get_data_dtype() == np.uint16
+
+
+def test_residuals_signed_and_absolute(tmp_path: Path) -> None:
+    folder = write_results(made_detection(), tmp_path / "out", pictures=False)
+    signed, absolute = (nibabel.load(folder / f"residual_{kind}.nii.gz").get_fdata() for kind in ("signed", "absolute"))
+    assert (signed < 0).any()
+    assert np.array_equal(np.abs(signed), absolute)
+
+
+def test_a_detector_without_reconstruction_writes_fewer_volumes(tmp_path: Path) -> None:
+    folder = write_results(made_detection(reconstruction=False), tmp_path / "out", pictures=False)
+    assert len(list(folder.glob("*.nii.gz"))) == 3
+
+
+def test_summary_and_table_agree(tmp_path: Path) -> None:
+    folder = write_results(made_detection("Müller"), tmp_path / "out", pictures=False)
+    summary = summary_of(folder)
+    with (folder / "findings.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert summary["scan"]["name"] == "Müller"
+    assert summary["notice"] == "For research, not for diagnosis."
+    assert summary["threshold"] == {"value": 3.0, "source": "chosen by the test", "minimum_mm3": 20.0}
+    assert [float(row["volume_ml"]) for row in rows] == [row["volume_ml"] for row in summary["findings"]]
+    assert [row["side"] for row in rows] == [row["side"] for row in summary["findings"]]
+    assert summary["warnings"] == ["Only a test."]
+
+
+def test_a_new_result_replaces_an_earlier_one_whole(tmp_path: Path) -> None:
+    write_results(made_detection("first"), tmp_path / "out", pictures=False)
+    write_results(made_detection("second", reconstruction=False), tmp_path / "out", pictures=False)
+    assert summary_of(tmp_path / "out")["scan"]["name"] == "second"
+    assert not (tmp_path / "out" / "pseudo_healthy.nii.gz").exists()
+    assert hidden(tmp_path) == []
+
+
+def test_results_go_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_results(made_detection(), tmp_path / "link", pictures=False)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "summary.json").is_file()
+
+
+def test_folders_with_other_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"holds other files \(thesis.tex\)"):
+        write_results(made_detection(), tmp_path)
+    assert (tmp_path / "thesis.tex").read_text(encoding="utf-8") == "years of work"
+
+
+def test_a_summary_of_another_program_does_not_make_a_result(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"program": "Other", "files": []}', encoding="utf-8")
+    with pytest.raises(OutputError, match="holds other files"):
+        check_folder(tmp_path)
+
+
+def test_files_added_to_an_earlier_result_are_not_lost(tmp_path: Path) -> None:
+    folder = write_results(made_detection(), tmp_path / "out", pictures=False)
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"notes\.txt"):
+        write_results(made_detection(), folder)
+    assert (folder / "notes.txt").is_file()
+
+
+def test_a_file_and_a_whole_disk_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="is a file"):
+        check_folder(tmp_path / "file")
+    with pytest.raises(OutputError, match="whole disk"):
+        check_folder("/")
+
+
+def test_places_that_cannot_hold_a_folder_are_refused(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="Nothing can be written"):
+        check_folder(tmp_path / "file" / "a" / "b")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(OutputError, match="Nothing can be written"):
+        check_folder(tmp_path / "a" / "b")
+
+
+def fail_at(name: str, error: BaseException):
+    original = results.write_volume
+
+    def write(path: Path, array: Array, grid: Grid) -> None:
+        if path.name.startswith(name):
+            raise error
+        original(path, array, grid)
+
+    return write
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Cancelled(), KeyboardInterrupt()])
+def test_a_failure_in_the_middle_keeps_the_earlier_result(tmp_path: Path, monkeypatch, error: BaseException) -> None:
+    write_results(made_detection("first"), tmp_path / "out", pictures=False)
+    monkeypatch.setattr(results, "write_volume", fail_at("brain_mask", error))
+    expected = OutputError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected):
+        write_results(made_detection("second"), tmp_path / "out", pictures=False)
+    assert summary_of(tmp_path / "out")["scan"]["name"] == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(results, "write_volume", fail_at("anomaly", OSError(28, "No space left on device")))
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_results(made_detection(), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_swap_brings_the_earlier_result_back(tmp_path: Path, monkeypatch) -> None:
+    write_results(made_detection("first"), tmp_path / "out", pictures=False)
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(KeyboardInterrupt):
+        write_results(made_detection("second"), tmp_path / "out", pictures=False)
+    assert summary_of(tmp_path / "out")["scan"]["name"] == "first"
+    assert hidden(tmp_path) == []
+
+
+SLOW_WRITER = """
+import sys, time
+from pathlib import Path
+from BrainAnomalyLib import results
+from made_detection import made_detection
+original = results.write_volume
+def slowly(path, array, grid):
+    original(path, array, grid)
+    print("wrote", flush=True)
+    time.sleep(60)
+results.write_volume = slowly
+results.write_results(made_detection("second"), sys.argv[1], pictures=False)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_writer_leaves_the_earlier_result_and_one_hidden_folder(tmp_path: Path) -> None:
+    out = write_results(made_detection("first"), tmp_path / "out", pictures=False)
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1] / "BrainAnomaly")])}
+    command = [sys.executable, "-c", SLOW_WRITER, str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=variables) as writer:
+        assert writer.stdout.readline() == b"wrote\n"
+        writer.send_signal(signal.SIGKILL)
+    assert summary_of(out)["scan"]["name"] == "first"
+    (scratch,) = hidden(tmp_path)
+    write_results(made_detection("third"), out, pictures=False)
+    assert hidden(tmp_path) == [scratch]
+    os.utime(tmp_path / scratch, (time.time() - 7200, time.time() - 7200))
+    write_results(made_detection("fourth"), out, pictures=False)
+    assert hidden(tmp_path) == []
+    assert summary_of(out)["scan"]["name"] == "fourth"
+
+
+def test_a_writer_killed_between_the_two_renames_is_mended(tmp_path: Path, monkeypatch) -> None:
+    out = write_results(made_detection("first"), tmp_path / "out", pictures=False)
+    scratch = tmp_path / ".out-writing-dead"
+    scratch.mkdir()
+    out.rename(scratch / "old")
+    monkeypatch.setattr(results, "write_volume", fail_at("anomaly", OSError(28, "No space left on device")))
+    with pytest.raises(OutputError):
+        write_results(made_detection("second"), out, pictures=False)
+    assert summary_of(out)["scan"]["name"] == "first"
+
+
+def test_scratch_folders_of_other_results_are_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / ".out[1]-writing-dead"
+    other.mkdir()
+    os.utime(other, (1.0, 1.0))
+    write_results(made_detection(), tmp_path / "out", pictures=False)
+    assert other.is_dir()
+
+
+def test_many_findings_keep_their_numbers() -> None:
+    labels = np.zeros((3, 3, 3), dtype=np.int32)
+    labels[1, 1, 1] = 70000
+    assert results._compact(labels)[1, 1, 1] == 70000
+
+
+@pytest.mark.parametrize("reconstruction", [True, False])
+def test_the_overview_picture(tmp_path: Path, reconstruction: bool) -> None:
+    folder = write_results(made_detection(reconstruction=reconstruction), tmp_path / "out")
+    assert (folder / "overview.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
