@@ -32,6 +32,7 @@ template: $(VENV)/ready-for-tests  ## rebuild the embedded template from its sou
 
 pictures: $(VENV)/ready-for-tests system-packages  ## draw the pictures of the README
 	$(RUN) Testing/scene/make_pictures.py
+	$(RUN) Testing/make_icons.py
 
 cmake-lists:  ## bring the file lists of the CMakeLists.txt files up to date
 	$(PYTHON) Testing/update_cmake_lists.py

@@ -127,7 +127,7 @@ def _collect(
         residual=residual,
         brain_mask=prepared.native_brain_mask,
         findings=find(native, scan.grid, prepared.template_from_native, threshold, options.minimum_mm3),
-        profile=slice_profile(anomaly, prepared.brain_mask, positions),
+        profile=slice_profile(anomaly, prepared.brain_mask, positions, detector.healthy_slice_means),
         template_from_native=prepared.template_from_native,
         contrast=prepared.contrast,
         quality=prepared.quality,

@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file
 
 from BrainAnomalyLib.detectors.denoising import DenoisingConfig, DenoisingDetector
+from BrainAnomalyLib.findings.slice_profile import slice_means
 from BrainAnomalyLib.packages import FORMAT, Package, write_package
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.preparation.prepared import PreparedScan
@@ -66,8 +67,12 @@ def export(data: Path, run: Path, out: Path) -> Package:
     maps = leave_one_out_maps(residuals, config.floor)
     voxel_mm3 = scans[0].template.grid.voxel_volume_mm3
     calibration = calibrate(maps, [scan.brain_mask for scan in scans], voxel_mm3)
-    rms = {"healthy_rms": torch.from_numpy(healthy_rms(residuals)).half()}
-    return _write(out, config, weights, rms, calibration, data)
+    means = [slice_means(anomaly, scan.brain_mask) for anomaly, scan in zip(maps, scans, strict=True)]
+    healthy = {
+        "healthy_rms": torch.from_numpy(healthy_rms(residuals)).half(),
+        "healthy_slice_means": torch.from_numpy(np.stack(means).astype(np.float32)),
+    }
+    return _write(out, config, weights, healthy, calibration, data)
 
 
 def averaged_weights(run: Path) -> dict[str, torch.Tensor]:

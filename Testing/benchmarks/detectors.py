@@ -1,4 +1,4 @@
-"""Detectors against truth: MSLUB patient19 in 3D, inserted lesions on held-out healthy T1w scans, healthy false positives.
+"""Detectors against truth: MSLUB patient19 in 3D, inserted lesions and false positives on held-out healthy scans.
 
     python Testing/benchmarks/detectors.py [--data ../shared/data] [--cases 21] [--shapes 3]
 
@@ -19,7 +19,6 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
 
-from voxel_scores import average_precision, best_dice, dice  # noqa: E402
 from BrainAnomalyLib.detection import detect  # noqa: E402
 from BrainAnomalyLib.detectors.base import Detector  # noqa: E402
 from BrainAnomalyLib.detectors.registry import load_detector  # noqa: E402
@@ -30,6 +29,7 @@ from BrainAnomalyLib.scoring.residuals import cleaned  # noqa: E402
 from BrainAnomalyLib.volumes import Contrast, read_scan  # noqa: E402
 from BrainAnomalyTrainingLib.cohort import CohortScan, shared_t1w_cohort, split_subjects  # noqa: E402
 from BrainAnomalyTrainingLib.inserted_lesions import insert_lesion, lesion_shapes  # noqa: E402
+from voxel_scores import average_precision, best_dice, dice  # noqa: E402
 
 MSLUB: tuple[tuple[str, Contrast], ...] = (("FLAIR", "FLAIR"), ("T2", "T2w"))
 SIZES_ML = ((0.1, 1.0), (1.0, 10.0), (10.0, 100.0))
@@ -88,7 +88,7 @@ def anomaly_map(detector: Detector, prepared: PreparedScan) -> np.ndarray:
 
 def inserted_lesions(detector: Detector, scans: list[tuple[CohortScan, PreparedScan]], data: Path, shapes: int) -> None:
     """Real lesion shapes at +-25 % contrast written into held-out scans, by size."""
-    print("\nInserted lesions on held-out healthy T1w scans (AP per case, mean; hit: default threshold touches >= 10 %)")
+    print("\nInserted lesions on held-out healthy T1w scans (mean AP of the cases; hit: 10 % lie above the threshold)")
     print("| size mL | contrast | cases | AP denoising | AP intensity z-score | hit rate |\n|---|---|---|---|---|---|")
     rows = _lesion_rows(detector, scans, lesion_shapes(data / "lesion_shapes_mni_1mm"), shapes)
     for low, high in SIZES_ML:

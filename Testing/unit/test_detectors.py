@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from BrainAnomalyLib.detectors.histogram import HistogramDetector, equalize
 from BrainAnomalyLib.detectors.registry import detector_names, load_detector
@@ -77,6 +80,16 @@ def test_tissue_map_is_highest_in_a_bright_lesion(flair, lesion):
     assert np.median(score.anomaly[lesion]) > 4.0 * detector.threshold.value
     outside = score.evaluated & ~lesion
     assert np.quantile(score.anomaly[outside], 0.99) < detector.threshold.value
+
+
+def test_tissue_leaves_bright_ventricles_alone():
+    template = load_template("template_1mm")
+    bright_fluid = 1.3 * template.gray_matter + 1.0 * template.white_matter + 2.4 * template.cerebrospinal_fluid
+    prepared = _prepared(bright_fluid.astype(np.float32))
+    ventricle = ndimage.binary_erosion(template.cerebrospinal_fluid > 0.95, iterations=3)
+    as_t2w = replace(prepared, contrast=ContrastGuess("T2w", 1.0, 1.3, 2.4))
+    before, after = (TissueDetector().score(scan, None).anomaly[ventricle].max() for scan in (prepared, as_t2w))
+    assert after < 0.05 * before
 
 
 def test_tissue_pseudo_healthy_paints_white_matter_over_the_lesion(flair, lesion):

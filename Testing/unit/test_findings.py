@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from BrainAnomalyLib.findings.components import connected_components
-from BrainAnomalyLib.findings.slice_profile import normality_scores, slice_profile
+from BrainAnomalyLib.findings.slice_profile import absolute_normality, normality_scores, slice_profile
 from BrainAnomalyLib.findings.table import find
 from BrainAnomalyLib.geometry import Grid
 from made_detection import made_detection
@@ -144,4 +144,16 @@ def test_slice_profile_by_hand() -> None:
     assert profile.mean_anomaly.tolist() == pytest.approx([0.0, 0.6, 0.3])
     assert profile.normality.tolist() == pytest.approx([1.0, 0.0, 0.5])
     assert profile.brain_fraction.tolist() == pytest.approx([0.0, 0.5, 0.5])
-    assert set(profile.to_json()) == {"position_mm", "normality", "mean_anomaly", "brain_fraction"}
+    assert set(profile.to_json()) == {
+        "position_mm",
+        "normality",
+        "mean_anomaly",
+        "absolute_normality",
+        "brain_fraction",
+    }
+    assert profile.to_json()["absolute_normality"] == [None] * 3
+
+
+def test_absolute_normality_is_a_rank_among_healthy_scans() -> None:
+    healthy = np.array([[0.1, 0.1], [0.2, 0.1], [0.3, 0.1], [0.4, 0.1]], dtype=np.float32)
+    assert absolute_normality(np.array([0.25, 9.0]), healthy).tolist() == pytest.approx([0.6, 0.2])

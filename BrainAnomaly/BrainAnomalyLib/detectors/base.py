@@ -73,6 +73,10 @@ class Detector(Protocol):
     def threshold(self) -> ThresholdAdvice:
         """The default threshold and the calibrated alternatives."""
 
+    @property
+    def healthy_slice_means(self) -> FloatArray | None:
+        """``slice_means`` (scans, slices) of the calibration's healthy scans, None without a calibration."""
+
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction | None:
         """The pseudo-healthy reconstruction of a prepared scan."""
 

@@ -118,7 +118,9 @@ class DenoisingDetector:
     def _load(self, package: Package) -> None:
         try:
             self._network.load_state_dict({name: value.float() for name, value in package.weights().items()})
-            self._healthy_rms: FloatArray = package.calibration()["healthy_rms"].float().numpy()
+            calibration = {name: value.float().numpy() for name, value in package.calibration().items()}
+            self._healthy_rms: FloatArray = calibration["healthy_rms"]
+            self.healthy_slice_means: FloatArray | None = calibration.get("healthy_slice_means")
         except (RuntimeError, KeyError) as error:
             raise PackageError(
                 f"The weights of the model package '{package.folder.name}' do not fit its configuration.",

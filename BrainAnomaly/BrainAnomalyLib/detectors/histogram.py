@@ -36,6 +36,7 @@ class HistogramDetector:
     unit: ClassVar[str] = "equalized intensity"
     cleans_map: ClassVar[bool] = False
     package_identity: None = None
+    healthy_slice_means: None = None
 
     def __init__(self, config: HistogramConfig | None = None) -> None:
         self.config = config or HistogramConfig()

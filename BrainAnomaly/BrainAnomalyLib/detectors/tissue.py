@@ -35,6 +35,7 @@ class TissueConfig:
     smoothing_mm: float = 0.8
     white_matter_smoothing_mm: float = 4.0
     white_matter_floor: float = 0.5
+    fluid_smoothing_mm: float = 2.0
     erosion_mm: float = 3.0
     robust: bool = True
 
@@ -48,6 +49,7 @@ class TissueDetector:
     unit: ClassVar[str] = "robust standard deviations above gray matter"
     cleans_map: ClassVar[bool] = False
     package_identity: None = None
+    healthy_slice_means: None = None
 
     def __init__(self, config: TissueConfig | None = None) -> None:
         self.config = config or TissueConfig()
@@ -83,12 +85,19 @@ class TissueDetector:
         return Score(np.where(evaluated, z * self._weight(prepared), 0.0).astype(np.float32), evaluated)
 
     def _weight(self, prepared: PreparedScan) -> FloatArray:
-        """1 where white matter is certain, down to floor / (1 + floor) where there should be none."""
+        """1 where white matter is certain, down to floor / (1 + floor) where there should be none.
+
+        Where fluid is brighter than white matter (T2w, PD), expected fluid counts for nothing.
+        """
         from scipy import ndimage
 
         config, spacing = self.config, prepared.template.grid.spacing[0]
         prior = ndimage.gaussian_filter(prepared.template.white_matter, config.white_matter_smoothing_mm / spacing)
-        return np.asarray((config.white_matter_floor + prior) / (config.white_matter_floor + 1.0), dtype=np.float32)
+        weight = (config.white_matter_floor + prior) / (config.white_matter_floor + 1.0)
+        if prepared.contrast.fluid_to_white > 1.0:
+            fluid = ndimage.gaussian_filter(prepared.template.cerebrospinal_fluid, config.fluid_smoothing_mm / spacing)
+            weight *= np.maximum(1.0 - 2.0 * fluid, 0.0)
+        return np.asarray(weight, dtype=np.float32)
 
 
 def gray_matter_reference(values: FloatArray, prior: FloatArray, robust: bool) -> tuple[float, float]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 MaskArray = NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
 
 SPACING_MM = 2.0
 WEIGHTS_FILE = "model.safetensors"
@@ -34,6 +35,8 @@ ARCHITECTURE = "monai-basic-unet-3d-on-2x2x2-cells"
 SIDE_MULTIPLE = 32
 # Voxels of head kept around the intensity threshold when empty surroundings are cut off before the network.
 _MARGIN = 8
+_VIEW_MARGIN = 16
+_SMALLEST_VIEW = 96
 _LARGEST_FEATURES = 512
 # The larger epsilon keeps gradients finite where a whole channel is flat.
 _NORM = {"affine": True, "eps": 1e-3}
@@ -56,9 +59,9 @@ def segment_brain_2mm(image: FloatArray) -> FloatArray:
         raise ValueError(f"A 3D image is needed, not one of shape {image.shape}.")
     intensities = normalized_intensities(image)
     box = head_box(intensities)
-    probability = np.zeros(image.shape, dtype=np.float32)
-    probability[box] = _network_probability(intensities[box])
-    return probability
+    overview = _probability_within(box, intensities)
+    view = brain_view(clean_mask(overview))
+    return overview if view in (None, box) else _probability_within(view, intensities)
 
 
 def clean_mask(probability: NDArray[np.floating[Any]], threshold: float = 0.5) -> MaskArray:
@@ -86,7 +89,7 @@ def normalized_intensities(image: NDArray[np.floating[Any]]) -> FloatArray:
     return np.asarray(np.clip((values - low) / (high - low), 0.0, 1.5), dtype=np.float32)
 
 
-def head_box(intensities: FloatArray, threshold: float = 0.1) -> tuple[slice, slice, slice]:
+def head_box(intensities: FloatArray, threshold: float = 0.1) -> Box:
     """The smallest box that holds the head with a margin, so that empty surroundings cost no time.
 
     ``intensities`` as from ``normalized_intensities``. Averaging over 3 voxels makes lone bright ones not count.
@@ -100,6 +103,25 @@ def head_box(intensities: FloatArray, threshold: float = 0.1) -> tuple[slice, sl
         for part, size in zip(found[0], intensities.shape, strict=True)
     ]
     return kept[0], kept[1], kept[2]
+
+
+def brain_view(brain: MaskArray) -> Box | None:
+    """The box around a first estimate of the brain in which the network looks again; None without a brain.
+
+    It has the size of the views the network was trained on, whatever the scan's field of view.
+    """
+    found = ndimage.find_objects(brain.astype(np.uint8))
+    if not found:
+        return None
+    first, second, third = (_view_along(part, size) for part, size in zip(found[0], brain.shape, strict=True))
+    return first, second, third
+
+
+def _view_along(part: slice, size: int) -> slice:
+    wanted = max(_SMALLEST_VIEW, part.stop - part.start + 2 * _VIEW_MARGIN)
+    side = -(-wanted // SIDE_MULTIPLE) * SIDE_MULTIPLE
+    start = (part.start + part.stop - side) // 2
+    return slice(max(0, start), min(size, start + side))
 
 
 def build_network(description: dict[str, Any]) -> torch.nn.Module:
@@ -155,6 +177,12 @@ def load_network(folder: Path) -> torch.nn.Module:
     except (RuntimeError, OSError, ValueError) as error:
         raise PackageError(f"The brain mask weights do not fit ({error}).", "Install BrainAnomaly again.") from error
     return network.eval()
+
+
+def _probability_within(box: Box, intensities: FloatArray) -> FloatArray:
+    probability = np.zeros(intensities.shape, dtype=np.float32)
+    probability[box] = _network_probability(intensities[box])
+    return probability
 
 
 def _network_probability(intensities: FloatArray) -> FloatArray:

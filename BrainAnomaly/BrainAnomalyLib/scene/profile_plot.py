@@ -14,6 +14,7 @@ COLUMNS = (
     Column(NORMALITY, "Normality", "real", description="0 for the least healthy slice of this scan, 1 for the most"),
     Column(MEAN, "Mean anomaly", "real", description="Mean of the anomaly map over the slice's brain; absolute"),
     Column(RELATIVE, "Mean anomaly / threshold", "real", description="Mean anomaly over the detector's threshold"),
+    Column("absolute_normality", "Absolute normality", "real", description="Share of healthy scans above"),
     Column("brain_fraction", "Brain fraction", "real", description="Part of the slice that is brain"),
 )
 _NORMALITY_COLOR = (0.35, 0.65, 0.95)
@@ -27,7 +28,8 @@ def write_profile_table(node: TableNode, profile: SliceProfile, default_threshol
     shares an axis with the normality, whatever the unit.
     """
     relative = profile.mean_anomaly / default_threshold if default_threshold > 0 else profile.mean_anomaly * 0.0
-    columns = (profile.position_mm, profile.normality, profile.mean_anomaly, relative, profile.brain_fraction)
+    measured = (profile.position_mm, profile.normality, profile.mean_anomaly, relative)
+    columns = (*measured, profile.absolute_normality, profile.brain_fraction)
     write_table(node, COLUMNS, [tuple(map(float, row)) for row in zip(*columns, strict=True)])
 
 
