@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .detectors.base import Detector, Reconstruction
+from .detectors.base import Detector, Reconstruction, ThresholdAdvice
 from .errors import OptionsError
 from .findings.slice_profile import SliceProfile, slice_profile
 from .findings.table import Findings, find
@@ -115,8 +115,9 @@ def _collect(
     options: DetectionOptions,
 ) -> Detection:
     native = prepared.to_native(anomaly)
-    threshold = detector.threshold.value if options.threshold is None else options.threshold
-    source = detector.threshold.source if options.threshold is None else "chosen by the user"
+    advice = detector.threshold_for(prepared.contrast.contrast)
+    threshold = advice.value if options.threshold is None else options.threshold
+    source = advice.source if options.threshold is None else "chosen by the user"
     positions = prepared.template.grid.affine[2, 3] + prepared.template.grid.spacing[2] * np.arange(anomaly.shape[2])
     pseudo_healthy, uncertainty, residual = _native_reconstruction(prepared, reconstruction)
     return Detection(
@@ -132,7 +133,7 @@ def _collect(
         contrast=prepared.contrast,
         quality=prepared.quality,
         brain_mask_method=prepared.brain_mask_method,
-        detector=description(detector),
+        detector=description(detector, advice),
         threshold_source=source,
         warnings=prepared.warnings + _contrast_warning(detector, prepared),
     )
@@ -152,13 +153,13 @@ def _native_reconstruction(
     return prepared.to_native(healthy), uncertainty, prepared.to_native(residual)
 
 
-def description(detector: Detector) -> dict[str, Any]:
+def description(detector: Detector, advice: ThresholdAdvice) -> dict[str, Any]:
     """Name, settings and recipe of a detector as JSON values, for results and reports."""
     return {
         "name": detector.name,
         "title": detector.title,
         "unit": detector.unit,
-        "default_threshold": detector.threshold.value,
+        "default_threshold": advice.value,
         "package": detector.package_identity,
         "config": asdict(detector.config),
         "recipe": {**asdict(detector.recipe), "identity": detector.recipe.identity()},

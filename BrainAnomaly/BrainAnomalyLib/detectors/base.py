@@ -73,6 +73,9 @@ class Detector(Protocol):
     def threshold(self) -> ThresholdAdvice:
         """The default threshold and the calibrated alternatives."""
 
+    def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
+        """``threshold``, or another where the map's meaning depends on the contrast."""
+
     @property
     def healthy_slice_means(self) -> FloatArray | None:
         """``slice_means`` (scans, slices) of the calibration's healthy scans, None without a calibration."""

@@ -76,6 +76,10 @@ class DenoisingDetector:
             )
         return cls(package, device)
 
+    def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
+        """The same for every contrast."""
+        return self.threshold
+
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
         """Mean and standard deviation over the passes, in prepared intensity units, 0 outside the brain."""
         import torch

@@ -47,6 +47,10 @@ class HistogramDetector:
             by_false_positive_rate={rate: 1.0 - rate for rate in (0.001, 0.005, 0.01, 0.05, 0.1)},
         )
 
+    def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
+        """The same for every contrast."""
+        return self.threshold
+
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction | None:
         """None: this method scores intensities directly."""
         return None

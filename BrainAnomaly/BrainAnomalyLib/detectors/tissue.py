@@ -24,6 +24,13 @@ from .base import Reconstruction, Score, ThresholdAdvice
 _MAD_TO_SIGMA = 1.4826
 
 
+_SOURCE = "robust spreads above gray matter; set on single healthy scans, not calibrated on a cohort"
+_THRESHOLDS: dict[Contrast, ThresholdAdvice] = {
+    "FLAIR": ThresholdAdvice(1.1, f"1.1 {_SOURCE}", {}),
+    "T2w": ThresholdAdvice(2.0, f"2.0 {_SOURCE}", {}),
+}
+
+
 @dataclass(frozen=True)
 class TissueConfig:
     """Settings in mm; ``white_matter_floor`` is the weight where the template expects no white matter.
@@ -54,11 +61,11 @@ class TissueDetector:
     def __init__(self, config: TissueConfig | None = None) -> None:
         self.config = config or TissueConfig()
         self.recipe = Recipe(grid="template_1mm")
-        self.threshold = ThresholdAdvice(
-            value=2.0,
-            source="2 spreads above gray matter where white matter is certain; not calibrated on healthy scans",
-            by_false_positive_rate={},
-        )
+        self.threshold = _THRESHOLDS["FLAIR"]
+
+    def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
+        """Higher for T2w, whose bright fluid bleeds into the cortex beside it."""
+        return _THRESHOLDS.get(contrast, self.threshold)
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
         """The intensities that the template's tissues lead one to expect, each at the scan's own median."""
