@@ -22,7 +22,7 @@ FloatArray = NDArray[np.float32]
 Random = np.random.Generator
 Tensor = torch.Tensor
 
-GRID_SIDES = (64, 96, 128)
+GRID_SIDES = (64, 96, 128, 160)
 # FreeSurfer labels that look alike in MR, folded onto one of them: right onto left, and ventricles together.
 SAME_TISSUE = {
     41: 2, 42: 3, 43: 4, 5: 4, 44: 4, 14: 4, 15: 4, 46: 7, 47: 8, 49: 10, 50: 11, 26: 11, 58: 11, 51: 12, 52: 13,
@@ -163,7 +163,7 @@ def _face(shape: torch.Size, distance_mm: Tensor, random: Random) -> Tensor:
 
 def _posed(pair: Tensor, random: Random) -> Tensor:
     """Image and truth (2, i, j, k) seen on a random grid: rotated, scaled, sheared, shifted, slightly warped."""
-    shape = tuple(int(side) for side in random.choice(GRID_SIDES, 3, p=(0.1, 0.7, 0.2)))
+    shape = tuple(int(side) for side in random.choice(GRID_SIDES, 3, p=(0.05, 0.5, 0.35, 0.1)))
     source = torch.tensor(pair.shape[1:], dtype=torch.float32)
     linear = torch.from_numpy(_random_linear_map(random)).float()
     center = _random_center(pair[1], random)

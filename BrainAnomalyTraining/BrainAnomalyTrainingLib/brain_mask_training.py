@@ -57,7 +57,7 @@ _FURTHEST_MM = 40.0
 class Recipe:
     """All choices of a training run."""
 
-    steps: int = 2300
+    steps: int = 4000
     seed: int = 21
     learning_rate: float = 1.3e-3
     weight_decay: float = 1e-4
