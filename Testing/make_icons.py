@@ -1,6 +1,6 @@
 """Draw the module icons: the outline of the template brain, with a bright spot, or with a rising dotted curve.
 
-    python Testing/make_icons.py
+python Testing/make_icons.py
 """
 
 from __future__ import annotations

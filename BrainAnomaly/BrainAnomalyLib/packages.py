@@ -1,11 +1,11 @@
 """Model packages: a trained model on disk, laid out like a MONAI bundle, that executes nothing when opened.
 
-    configs/metadata.json       detector, config, recipe, contrasts, cohort, calibration, licence (see SCHEMA)
-    models/model.safetensors    weights
-    calibration.safetensors     healthy residual statistics in template space
-    docs/README.md              model card
-    LICENSE                     licence of weights and the attribution of their data
-    SHA256SUMS.json             hash of every other file
+configs/metadata.json       detector, config, recipe, contrasts, cohort, calibration, licence (see SCHEMA)
+models/model.safetensors    weights
+calibration.safetensors     healthy residual statistics in template space
+docs/README.md              model card
+LICENSE                     licence of weights and the attribution of their data
+SHA256SUMS.json             hash of every other file
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ try:
 
     MISSING = "" if hasattr(slicer, "vtkMRMLScene") else "the 'slicer' package installed here is not slicer-core"
 except ImportError as error:
-    MISSING = f"slicer-core is not importable ({error}); it exists on PyPI for Python 3.11 only"
+    MISSING = f"slicer-core is not importable ({error}); its package exists for Python 3.11 only"
 
 # Test modules import slicer at their top, so they are left out rather than skipped one by one.
 collect_ignore_glob = ["test_scene_*.py"] if MISSING else []

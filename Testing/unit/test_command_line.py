@@ -224,6 +224,11 @@ def test_wrong_usage_and_help_through_the_real_process() -> None:
     assert b"detect" in ended.stdout
 
 
+def _heed_interrupts() -> None:
+    """Undo what a shell does to background jobs: there interrupts are ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_a_run_and_leave_nothing(tmp_path: Path, number: int, code: int) -> None:
@@ -231,7 +236,9 @@ def test_signals_end_a_run_and_leave_nothing(tmp_path: Path, number: int, code: 
     mask = save_nifti(tmp_path / "in" / "mask.nii.gz", (noise((120, 120, 120)) > 500).astype("u1"))
     arguments = ["detect", scan, "--out", tmp_path / "out", "--detector", "histogram", "--mask", mask]
     command = [sys.executable, "-m", "BrainAnomalyLib", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables()) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables(), preexec_fn=_heed_interrupts
+    ) as process:
         assert any(b"Correcting" in line for line in process.stderr)
         time.sleep(0.2)
         process.send_signal(number)

@@ -292,7 +292,8 @@ raise SystemExit(run())
 
 def test_stray_prints_do_not_spoil_the_protocol(tmp_path: Path) -> None:
     scan = save_nifti(tmp_path / "scan.nii.gz", noise((20, 20, 20)))
-    requests = lines({"id": 1, "command": "detect", "scan": str(scan), "out": str(tmp_path / "out")})
+    job = {"scan": str(scan), "out": str(tmp_path / "out"), "detector": "histogram"}
+    requests = lines({"id": 1, "command": "detect", **job})
     command = [sys.executable, "-c", PRINTING]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables()
