@@ -205,8 +205,8 @@ def _network_probability(intensities: FloatArray) -> FloatArray:
 
     before = [padding // 2 for padding in padding_of(intensities.shape)]
     widths = [(start, padding - start) for start, padding in zip(before, padding_of(intensities.shape), strict=True)]
-    # Mirrored, because a head that the field of view cuts off looks cut off by black otherwise.
-    padded = np.ascontiguousarray(np.pad(intensities, widths, mode="reflect"))
+    # Edges repeated, because a head that the field of view cuts off looks cut off by black otherwise.
+    padded = np.ascontiguousarray(np.pad(intensities, widths, mode="edge"))
     with torch.inference_mode():
         logits = predicted(load_network(weights_folder()), torch.from_numpy(padded)[None, None])
         probability = torch.sigmoid(logits)[0, 0].numpy()
