@@ -49,7 +49,7 @@ def demo_case(seed: int = DEFAULT_SEED) -> DemoCase:
     mask = resample((lesion > 0.5).astype(np.float32), template.grid, grid, world_map=onto_template) > 0.5
     values = np.where(inside, _scanned(moved, random), 0.0).astype(np.float32)
     scan = Scan(values, grid, "T1w", "ICBM152 brain with a synthetic lesion")
-    return DemoCase(scan, mask, float(mask.sum()) * grid.voxel_volume_mm3 / 1000.0)
+    return DemoCase(scan, mask, grid.volume_ml(mask))
 
 
 def run_demo(folder: str | Path, progress: Progress = silent, seed: int = DEFAULT_SEED) -> str:

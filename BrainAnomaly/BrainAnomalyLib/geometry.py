@@ -51,6 +51,10 @@ class Grid:
         """Volume of one voxel in cubic millimetres."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
+    def volume_ml(self, mask: Array) -> float:
+        """Volume of the voxels of ``mask`` (i, j, k) that are not 0, in mL."""
+        return float(np.count_nonzero(mask)) * self.voxel_volume_mm3 / 1000.0
+
     @property
     def axis_codes(self) -> str:
         """The anatomical direction each axis runs towards, for example ``RAS`` or ``LPS``."""

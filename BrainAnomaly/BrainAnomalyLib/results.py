@@ -136,7 +136,7 @@ def summary(detection: Detection) -> dict[str, Any]:
         "registration": asdict(detection.quality),
         "brain_mask": {
             "method": detection.brain_mask_method,
-            "volume_ml": float(detection.brain_mask.sum()) * detection.scan.grid.voxel_volume_mm3 / 1000.0,
+            "volume_ml": detection.scan.grid.volume_ml(detection.brain_mask),
         },
         "threshold": {
             "value": detection.findings.threshold,

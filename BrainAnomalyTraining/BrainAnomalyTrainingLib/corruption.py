@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-COARSE_CELL_VOXELS = 8
+from BrainAnomalyLib.detectors.denoising import COARSE_CELL_VOXELS, coarse_field
+
 _FOREGROUND = 0.01
 
 
@@ -17,9 +17,7 @@ def coarse_noise(images: Tensor, generator: torch.Generator, sigma: tuple[float,
     8 pixels at 1.9 mm.
     """
     size = images.shape[2:]
-    cells = [max(2, length // COARSE_CELL_VOXELS) for length in size]
-    noise = torch.randn((len(images), 1, *cells), generator=generator)
-    noise = functional.interpolate(noise, size=size, mode="trilinear", align_corners=False)
+    noise = coarse_field(size, generator, count=len(images))
     shifts = [int(torch.randint(0, COARSE_CELL_VOXELS, (1,), generator=generator)) for _ in size]
     strength = sigma[0] + (sigma[1] - sigma[0]) * torch.rand((len(images), 1, 1, 1, 1), generator=generator)
     return torch.roll(noise, shifts, dims=(2, 3, 4)) * strength * (images > _FOREGROUND)
@@ -44,9 +42,7 @@ def corrupt(images: Tensor, generator: torch.Generator, blob_probability: float 
 
 
 def _smooth_field(images: Tensor, generator: torch.Generator, cell: int) -> Tensor:
-    cells = [max(2, length // cell) for length in images.shape[2:]]
-    field = torch.randn((len(images), 1, *cells), generator=generator)
-    field = functional.interpolate(field, size=images.shape[2:], mode="trilinear", align_corners=False)
+    field = coarse_field(images.shape[2:], generator, cell, len(images))
     return field / field.std()
 
 

@@ -37,4 +37,4 @@ def insert_lesion(prepared: PreparedScan, shape: Path, contrast: float) -> Lesio
     lesion: MaskArray = (soft > 0.5) & prepared.brain_mask
     gain = 1.0 + contrast * ndimage.gaussian_filter(lesion.astype(np.float32), 0.7)
     changed = replace(prepared, image=(prepared.image * gain).astype(np.float32))
-    return LesionCase(changed, lesion, float(lesion.sum()) * prepared.template.grid.voxel_volume_mm3 / 1000.0)
+    return LesionCase(changed, lesion, prepared.template.grid.volume_ml(lesion))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 _DIVISOR = 16
+COARSE_CELL_VOXELS = 8
 _AGAIN = "Import the package again."
 
 
@@ -168,12 +169,14 @@ def threshold_advice(calibration: dict[str, Any]) -> ThresholdAdvice:
     return ThresholdAdvice(float(calibration["default_threshold"]), calibration["default_source"], quantiles)
 
 
-def coarse_field(size: tuple[int, ...], generator: torch.Generator, cell: int = 8) -> torch.Tensor:
-    """Unit-variance noise (1, 1, i, j, k) on cells of ``cell`` voxels, upsampled trilinearly."""
+def coarse_field(
+    size: tuple[int, ...], generator: torch.Generator, cell: int = COARSE_CELL_VOXELS, count: int = 1
+) -> torch.Tensor:
+    """Noise (count, 1, i, j, k), of unit variance at the centers of cells of ``cell`` voxels, trilinear between."""
     import torch
 
     cells = [max(2, length // cell) for length in size]
-    noise = torch.randn((1, 1, *cells), generator=generator)
+    noise = torch.randn((count, 1, *cells), generator=generator)
     return torch.nn.functional.interpolate(noise, size=tuple(size), mode="trilinear", align_corners=False)
 
 

@@ -41,9 +41,8 @@ def slice_profile(
 
     ``healthy_means`` (scans, slices) are ``slice_means`` of healthy scans on the same grid.
     """
-    errors = np.abs(anomaly, dtype=np.float64).sum(axis=(0, 1))
-    area = brain_mask.sum(axis=(0, 1))
-    means = slice_means(anomaly, brain_mask)
+    errors, area = _slice_sums(anomaly), brain_mask.sum(axis=(0, 1))
+    means = errors / np.maximum(area, 1)
     return SliceProfile(
         position_mm=position_mm,
         normality=normality_scores(errors),
@@ -63,8 +62,7 @@ def normality_scores(errors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def slice_means(anomaly: FloatArray, brain_mask: MaskArray) -> NDArray[np.float64]:
     """Mean absolute anomaly over the brain of every axial slice, 0 where there is no brain."""
-    errors = np.abs(anomaly, dtype=np.float64).sum(axis=(0, 1))
-    return np.asarray(errors / np.maximum(brain_mask.sum(axis=(0, 1)), 1))
+    return np.asarray(_slice_sums(anomaly) / np.maximum(brain_mask.sum(axis=(0, 1)), 1))
 
 
 def absolute_normality(means: NDArray[np.float64], healthy_means: FloatArray | None) -> NDArray[np.float64]:
@@ -72,6 +70,10 @@ def absolute_normality(means: NDArray[np.float64], healthy_means: FloatArray | N
     if healthy_means is None:
         return np.full(means.shape, np.nan)
     return np.asarray((1.0 + (healthy_means >= means).sum(axis=0)) / (1.0 + len(healthy_means)))
+
+
+def _slice_sums(anomaly: FloatArray) -> NDArray[np.float64]:
+    return np.asarray(np.abs(anomaly, dtype=np.float64).sum(axis=(0, 1)))
 
 
 def _listed(column: NDArray[np.float64]) -> list[float | None]:

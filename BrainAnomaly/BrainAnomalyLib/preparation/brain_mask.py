@@ -97,7 +97,7 @@ def _by_network(scan: Scan) -> MaskArray:
 
 def _checked(brain: BrainMask, scan: Scan) -> BrainMask:
     if not _size_of_a_brain(brain.mask, scan.grid):
-        volume = _volume_ml(brain.mask, scan.grid)
+        volume = scan.grid.volume_ml(brain.mask)
         raise PreparationError(
             f"No brain was found in '{scan.name}': the brain mask ({brain.method}) measures {volume:.0f} mL.",
             "Check that this is a brain scan with a correct voxel size, or give a brain mask.",
@@ -126,11 +126,7 @@ def _largest_component(mask: MaskArray) -> MaskArray:
 
 
 def _size_of_a_brain(mask: MaskArray, grid: Grid) -> bool:
-    return _SMALLEST_BRAIN_ML < _volume_ml(mask, grid) < _LARGEST_BRAIN_ML
-
-
-def _volume_ml(mask: MaskArray, grid: Grid) -> float:
-    return float(mask.sum()) * grid.voxel_volume_mm3 / 1000.0
+    return _SMALLEST_BRAIN_ML < grid.volume_ml(mask) < _LARGEST_BRAIN_ML
 
 
 def _largest_axial_section_cm2(mask: Array, grid: Grid) -> float:

@@ -127,7 +127,7 @@ def rotation_degrees(world_map: Affine) -> float:
 
 
 def _require_brain(brain_mask: MaskArray, grid: Grid) -> None:
-    volume_ml = float(np.count_nonzero(brain_mask)) * grid.voxel_volume_mm3 / 1000.0
+    volume_ml = grid.volume_ml(brain_mask)
     if volume_ml < SMALLEST_BRAIN_ML:
         raise PreparationError(
             f"The brain mask holds only {volume_ml:.0f} mL, too little to find the brain's position.",
