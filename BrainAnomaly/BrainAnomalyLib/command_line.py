@@ -22,10 +22,10 @@ from .errors import BrainAnomalyError
 from .jobs import DetectionJob, Outcome, in_plain_words, run_job
 from .preparation.brain_mask import BrainMaskMethod
 from .progress import Progress, silent
+from .results import RESEARCH_USE
 from .volumes import CONTRASTS
 
 Command = Callable[[argparse.Namespace, TextIO, TextIO], int]
-_NOTICE = "For research, not for diagnosis."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +83,7 @@ def _demo(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
     print(f"Results:  {options.out.resolve()}", file=output)
     for picture in sorted(options.out.resolve().rglob("*.png")):
         print(f"Picture:  {picture}", file=output)
-    print(_NOTICE, file=output)
+    print(RESEARCH_USE, file=output)
     return 0
 
 
@@ -144,7 +144,7 @@ def _report(outcome: Outcome) -> list[str]:
     lines += [f"Warning: {warning}" for warning in summary["warnings"]]
     lines += [f"Results: {outcome.folder}"]
     lines += [f"Picture: {outcome.folder / name}" for name in summary["files"] if name.endswith(".png")]
-    return [*lines, _NOTICE]
+    return [*lines, RESEARCH_USE]
 
 
 def _finding_line(finding: dict[str, Any]) -> str:
@@ -154,7 +154,7 @@ def _finding_line(finding: dict[str, Any]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m BrainAnomalyLib", description=f"Find anomalies. {_NOTICE}")
+    parser = _Parser(prog="python -m BrainAnomalyLib", description=f"Find anomalies. {RESEARCH_USE}")
     parser.add_argument("--version", action="version", version=f"BrainAnomaly {__version__}")
     common = _Parser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress")
