@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from ..geometry import FloatArray, MaskArray
@@ -16,11 +16,16 @@ from ..volumes import Contrast
 class Reconstruction:
     """A pseudo-healthy reconstruction on the template grid, in the prepared scan's intensity units.
 
-    ``uncertainty`` is the standard deviation over repeated passes, None where the method has one pass.
+    ``uncertainty`` is the standard deviation over repeated passes, None where the method has one pass. ``raw`` is the
+    method's own score before calibration, None where that is the absolute residual. ``scan_scores`` and ``latent`` (d,)
+    describe the scan as a whole; higher scores are less like the healthy cohort.
     """
 
     pseudo_healthy: FloatArray
     uncertainty: FloatArray | None = None
+    raw: FloatArray | None = None
+    scan_scores: dict[str, float] = field(default_factory=dict)
+    latent: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)

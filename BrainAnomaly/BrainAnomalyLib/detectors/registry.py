@@ -9,17 +9,44 @@ from ..errors import OptionsError
 from ..volumes import Contrast
 from .base import Detector
 
-# name -> (module, class, package folder under Resources/Models or None)
+# name -> (module, class, package folder under Resources/Models; "" for families trained by the user, None for those
+# that need no package)
 _DETECTORS: dict[str, tuple[str, str, str | None]] = {
     "histogram": ("histogram", "HistogramDetector", None),
     "tissue": ("tissue", "TissueDetector", None),
+    "gaussian_mixture": ("gaussian_mixture", "GaussianMixtureDetector", None),
+    "asymmetry": ("asymmetry", "AsymmetryDetector", None),
+    "voxel_z_score": ("voxel_z_score", "VoxelZScoreDetector", ""),
+    "principal_components": ("principal_components", "PrincipalComponentsDetector", ""),
     "denoising": ("denoising", "DenoisingDetector", "denoising_t1w"),
+    "residual_autoencoder": ("residual_autoencoder", "ResidualAutoencoderDetector", ""),
+    "spatial_autoencoder": ("residual_autoencoder", "SpatialAutoencoderDetector", ""),
+    "skip_autoencoder": ("skip_autoencoder", "SkipAutoencoderDetector", ""),
+    "scale_space_autoencoder": ("scale_space_autoencoder", "ScaleSpaceAutoencoderDetector", ""),
+    "variational_autoencoder": ("variational_autoencoder", "VariationalAutoencoderDetector", ""),
+    "context_autoencoder": ("context_autoencoder", "ContextAutoencoderDetector", ""),
+    "mixture_autoencoder": ("mixture_autoencoder", "MixtureAutoencoderDetector", ""),
+    "anovaegan": ("anovaegan", "AnoVAEGANDetector", ""),
+    "adversarial_autoencoder": ("adversarial_autoencoder", "AdversarialAutoencoderDetector", ""),
+    "f_anogan": ("f_anogan", "FAnoGANDetector", ""),
+    "ganomaly": ("ganomaly", "GANomalyDetector", ""),
+    "vq_transformer": ("vq_transformer", "VQTransformerDetector", ""),
+    "simplex_diffusion": ("simplex_diffusion", "SimplexDiffusionDetector", ""),
+    "conditioned_diffusion": ("conditioned_diffusion", "ConditionedDiffusionDetector", ""),
+    "patched_diffusion": ("patched_diffusion", "PatchedDiffusionDetector", ""),
+    "latent_diffusion": ("latent_diffusion", "LatentDiffusionDetector", ""),
+    "foreign_patch": ("foreign_patch", "ForeignPatchDetector", ""),
 }
 
 
 def detector_names() -> tuple[str, ...]:
     """Names that ``load_detector`` knows."""
     return tuple(_DETECTORS)
+
+
+def trainable_names() -> tuple[str, ...]:
+    """Names of the detectors that are trained or fitted on healthy scans."""
+    return tuple(name for name, (_, _, package) in _DETECTORS.items() if package is not None)
 
 
 def detector_for(contrast: Contrast) -> str:
@@ -32,17 +59,33 @@ def load_detector(name: str, package: str | Path | None = None, device: str = "a
 
     ``device`` is auto, cpu, cuda or mps. Raises OptionsError for an unknown name, PackageError for a bad package.
     """
-    if name not in _DETECTORS:
-        raise OptionsError(f"There is no detector named '{name}'.", f"Choose one of {', '.join(_DETECTORS)}.")
-    module, class_name, embedded = _DETECTORS[name]
-    detector_class = getattr(import_module(f".{module}", __package__), class_name)
+    detector_class, embedded = detector_class_named(name), _DETECTORS[name][2]
     if embedded is None:
         return _without_package(detector_class, name, package)
     from ..packages import read_package
+
+    return detector_class.from_package(read_package(package or _embedded(name, embedded)), device)  # type: ignore[attr-defined, no-any-return]
+
+
+def detector_class_named(name: str) -> type:
+    """The class of that name. Raises OptionsError for an unknown one."""
+    if name not in _DETECTORS:
+        raise OptionsError(f"There is no detector named '{name}'.", f"Choose one of {', '.join(_DETECTORS)}.")
+    module, class_name, _ = _DETECTORS[name]
+    found: type = getattr(import_module(f".{module}", __package__), class_name)
+    return found
+
+
+def _embedded(name: str, folder: str) -> Path:
+    """The folder of an embedded package. Raises OptionsError where none is embedded."""
     from ..resources import resources_folder
 
-    folder = Path(package) if package is not None else resources_folder() / "Models" / embedded
-    return detector_class.from_package(read_package(folder), device)  # type: ignore[no-any-return]
+    if not folder:
+        raise OptionsError(
+            f"The detector '{name}' needs a model package of its own.",
+            "Train one with 'python -m BrainAnomalyTrainingLib train', or give one you have.",
+        )
+    return resources_folder() / "Models" / folder
 
 
 def _without_package(detector_class: type, name: str, package: str | Path | None) -> Detector:
