@@ -1,0 +1,298 @@
+"""The proof that a family of trained detectors learns: shared healthy scans, a short training, an inserted lesion.
+
+``prove`` trains a family's small preset on a few real healthy scans and measures, on scans it has not seen, the
+reconstruction error before and after training, the raw score inside a lesion before and after it is inserted, and
+whether two runs agree. Tests assert on the numbers it returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from BrainAnomalyLib.detectors.fitting import center_fit, slices_with_brain, undo_fit
+from BrainAnomalyLib.detectors.learned import LearnedDetector
+from BrainAnomalyLib.detectors.learning import Batch, OptimizerSettings, Phase, Preset
+from BrainAnomalyLib.geometry import FloatArray, MaskArray
+from BrainAnomalyLib.preparation.contrast import guess_contrast
+from BrainAnomalyLib.preparation.intensity import IntensityScale
+from BrainAnomalyLib.preparation.pipeline import prepare
+from BrainAnomalyLib.preparation.prepared import PreparedScan
+from BrainAnomalyLib.preparation.quality import RegistrationQuality
+from BrainAnomalyLib.preparation.recipe import Recipe
+from BrainAnomalyLib.preparation.template import load_template
+from BrainAnomalyLib.volumes import read_scan
+from shared_data import FOLDER
+
+SCANS = FOLDER / "ds002748_t1_brain_2mm"
+TRAINING_SCANS, HELD_OUT_SCANS = 8, 2
+_LESION_CENTER, _LESION_RADIUS = (62, 56, 56), 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayScan:
+    """A prepared scan as ``LearnedDetector.fit`` wants it."""
+
+    prepared: PreparedScan
+
+    def image(self) -> FloatArray:
+        return self.prepared.image
+
+    def mask(self) -> MaskArray:
+        return self.prepared.brain_mask
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What a family's proof measured; errors are mean absolute differences in the brain (white matter is 1).
+
+    ``lesion_ratios`` are the mean raw score inside a dark and a bright lesion over that of the same voxels before.
+    """
+
+    detector: LearnedDetector
+    untrained_error: float
+    trained_error: float
+    mean_image_error: float
+    lesion_ratios: tuple[float, float]
+    repeats: bool
+    training_seconds: float
+    seconds_per_scan: float
+
+
+@lru_cache(maxsize=4)
+def prepared_healthy(count: int, recipe: Recipe = Recipe(grid="template_2mm")) -> tuple[PreparedScan, ...]:  # noqa: B008
+    """The first ``count`` shared healthy T1w scans (of 26), prepared; kept on disk by content and recipe."""
+    return tuple(_prepared(path, recipe) for path in sorted(SCANS.glob("*_T1w.nii.gz"))[:count])
+
+
+def on_template(image: FloatArray, mask: MaskArray, recipe: Recipe) -> PreparedScan:
+    """A prepared scan from arrays on the recipe's grid, as if the submitted scan had lain there."""
+    template = load_template(recipe.grid)
+    return PreparedScan(
+        image=np.where(mask, image, 0.0).astype(np.float32),
+        brain_mask=mask,
+        template=template,
+        recipe=recipe,
+        native_grid=template.grid,
+        native_brain_mask=mask,
+        native_from_template=np.eye(4),
+        contrast=guess_contrast(image, mask, template),
+        quality=RegistrationQuality(1.0, 1.0, 1.0, "good", ""),
+        brain_mask_method="given",
+        intensity_scale=IntensityScale(0.0, 1.0),
+    )
+
+
+def with_blob(
+    prepared: PreparedScan,
+    change: float,
+    center: tuple[int, int, int] = _LESION_CENTER,
+    radius: float = _LESION_RADIUS,
+) -> tuple[PreparedScan, MaskArray]:
+    """The scan with intensities times ``1 + change`` inside a soft ball (voxels), and the ball."""
+    distance = np.linalg.norm(np.indices(prepared.image.shape).T - np.array(center), axis=-1).T
+    soft = np.clip(radius + 0.5 - distance, 0.0, 1.0)
+    image = (prepared.image * (1.0 + change * soft)).astype(np.float32)
+    return replace(prepared, image=image), (soft > 0.5) & prepared.brain_mask
+
+
+def train_small(
+    detector_class: type[LearnedDetector],
+    scans: Sequence[PreparedScan],
+    steps: int | None = None,
+    seed: int = 0,
+    preset: str | Preset = "small",
+) -> LearnedDetector:
+    """The detector after a preset's training on ``scans``; a minimal trainer without calibration."""
+    chosen = detector_class.presets[preset] if isinstance(preset, str) else preset
+    torch.manual_seed(seed)
+    network = detector_class.build(chosen.config)
+    if not detector_class.phases(chosen.config):
+        detector_class.fit(network, chosen.config, [ArrayScan(scan) for scan in scans])
+        return detector_class(network, chosen.config)
+    average = _trained_average(detector_class, chosen, network.train(), scans, steps or chosen.steps, seed)
+    network.load_state_dict(average)
+    return detector_class(network, chosen.config)
+
+
+def prove(detector_class: type[LearnedDetector], steps: int | None = None, preset: str | Preset = "small") -> Proof:
+    """Train on 8 shared healthy scans and measure on 2 others."""
+    chosen = detector_class.presets[preset] if isinstance(preset, str) else preset
+    scans = prepared_healthy(TRAINING_SCANS + HELD_OUT_SCANS, detector_class.recipe_for(chosen.config))
+    training, held_out = scans[:TRAINING_SCANS], scans[TRAINING_SCANS:]
+    started = time.monotonic()
+    detector = train_small(detector_class, training, steps, preset=chosen)
+    trained = time.monotonic()
+    error = reconstruction_error(detector, held_out)
+    per_scan = (time.monotonic() - trained) / len(held_out)
+    torch.manual_seed(0)
+    untrained = detector_class(detector_class.build(chosen.config), chosen.config)
+    return Proof(
+        detector=detector,
+        untrained_error=reconstruction_error(untrained, held_out),
+        trained_error=error,
+        mean_image_error=mean_image_error(detector, training, held_out),
+        lesion_ratios=(lesion_ratio(detector, held_out[0], -0.4), lesion_ratio(detector, held_out[0], 0.4)),
+        repeats=repeats(detector, held_out[0]),
+        training_seconds=trained - started,
+        seconds_per_scan=per_scan,
+    )
+
+
+def reconstruction_error(detector: LearnedDetector, scans: Sequence[PreparedScan]) -> float:
+    """Mean absolute difference between scans and their reconstructions in the brain the network sees."""
+    errors = []
+    for scan in scans:
+        seen = _seen(detector, scan)
+        errors.append(np.abs(detector.reconstruct(scan).pseudo_healthy - scan.image)[seen].mean())
+    return float(np.mean(errors))
+
+
+def mean_image_error(
+    detector: LearnedDetector, training: Sequence[PreparedScan], held_out: Sequence[PreparedScan]
+) -> float:
+    """The same error for the voxel-wise mean of the training scans as everyone's reconstruction."""
+    total = np.sum([scan.image for scan in training], axis=0)
+    mean = total / np.maximum(np.sum([scan.brain_mask for scan in training], axis=0), 1)
+    return float(np.mean([np.abs(mean - scan.image)[_seen(detector, scan)].mean() for scan in held_out]))
+
+
+def lesion_ratio(detector: LearnedDetector, scan: PreparedScan, change: float) -> float:
+    """Mean raw score inside an inserted lesion over that of the same voxels without it."""
+    ill, lesion = with_blob(scan, change)
+    before, after = (detector.raw_map(each, detector.reconstruct(each))[lesion].mean() for each in (scan, ill))
+    return float(after / max(before, 1e-6))
+
+
+def repeats(detector: LearnedDetector, scan: PreparedScan) -> bool:
+    """Whether two runs give the same raw map and reconstruction, bit for bit."""
+    first, second = detector.reconstruct(scan), detector.reconstruct(scan)
+    maps = [detector.raw_map(scan, each) for each in (first, second)]
+    return np.array_equal(*maps) and np.array_equal(first.pseudo_healthy, second.pseudo_healthy)
+
+
+def batch_of(
+    scans: Sequence[PreparedScan], crop: tuple[int, ...], count: int, generator: torch.Generator, progress: float = 0.0
+) -> Batch:
+    """``count`` random whole scans (three-dimensional ``crop``) or axial slices (two-dimensional), in the crop."""
+    images, masks = [], []
+    for index in torch.randint(0, len(scans), (count,), generator=generator).tolist():
+        image, mask = scans[index].image, scans[index].brain_mask
+        if len(crop) == 2:
+            slices = slices_with_brain(mask)
+            level = slices[int(torch.randint(0, len(slices), (1,), generator=generator))]
+            image, mask = image[:, :, level], mask[:, :, level]
+        images.append(center_fit(image, crop))
+        masks.append(center_fit(mask.astype(np.float32), crop))
+    return Batch(*(torch.from_numpy(np.stack(part))[:, None] for part in (images, masks)), generator, progress)
+
+
+def _trained_average(
+    detector_class: type[LearnedDetector],
+    preset: Preset,
+    network: torch.nn.Module,
+    scans: Sequence[PreparedScan],
+    steps: int,
+    seed: int,
+) -> dict[str, torch.Tensor]:
+    """The running average of the weights (the last ones without ``average_decay``) after ``steps``."""
+    phases = [_PhaseTrainer(network, phase, preset) for phase in detector_class.phases(preset.config)]
+    average = {name: value.clone() for name, value in network.state_dict().items()}
+    for step in range(steps):
+        torch.manual_seed(seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        batch = batch_of(scans, preset.config.crop, preset.batch, generator, step / steps)
+        batch = _mirrored(batch) if preset.augments else batch
+        for phase in phases:
+            if phase.phase.active(step, steps):
+                losses = detector_class.training_step(network, preset.config, phase.phase.name, batch)
+                phase.update(losses["loss"], step, steps)
+        _update_average(average, network, preset.average_decay, step)
+    return average
+
+
+class _PhaseTrainer:
+    """The parameters of a phase's modules and their optimizer."""
+
+    def __init__(self, network: torch.nn.Module, phase: Phase, preset: Preset) -> None:
+        modules = [network.get_submodule(name) for name in phase.modules] or [network]
+        self.phase, self.clip = phase, preset.gradient_norm
+        self.parameters = [parameter for module in modules for parameter in module.parameters()]
+        self.optimizer = _optimizer(self.parameters, phase.optimizer)
+
+    def update(self, loss: torch.Tensor, step: int, steps: int) -> None:
+        assert torch.isfinite(loss), f"the loss of {self.phase.name} is not finite at step {step}"
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(self.phase, step, steps)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+
+
+def rate_at(phase: Phase, step: int, steps: int) -> float:
+    """The learning rate of a phase at a step of the whole training."""
+    settings, first = phase.optimizer, math.ceil(phase.starts * steps)
+    done = (step - first) / max(phase.ends * steps - first, 1.0)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * done)) if settings.schedule == "cosine" else 1.0
+    return settings.learning_rate * cosine * min(1.0, (step - first + 1) / max(settings.warmup, 1))
+
+
+def _optimizer(parameters: list[torch.nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if settings.decoupled else torch.optim.Adam
+    options: dict[str, Any] = {"weight_decay": settings.weight_decay, "amsgrad": settings.amsgrad}
+    return kind(parameters, settings.learning_rate, betas=settings.betas, **options)
+
+
+def _mirrored(batch: Batch) -> Batch:
+    """Each image mirrored left to right with probability one half."""
+    turn = torch.rand((len(batch.images), *[1] * (batch.images.ndim - 1)), generator=batch.generator) < 0.5
+    images, masks = (torch.where(turn, part.flip(2), part) for part in (batch.images, batch.masks))
+    return replace(batch, images=images, masks=masks)
+
+
+def _update_average(average: dict[str, torch.Tensor], network: torch.nn.Module, decay: float | None, step: int) -> None:
+    share = 1.0 - min(decay, (step + 1) / (step + 10)) if decay is not None else 1.0
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            average[name].lerp_(value, share)
+        else:
+            average[name].copy_(value)
+
+
+def _seen(detector: LearnedDetector, scan: PreparedScan) -> MaskArray:
+    """The brain inside the crop and, for networks of slices, on the slices that are looked at."""
+    crop = detector.config.crop
+    reached = undo_fit(np.ones((*crop, scan.image.shape[2])[:3], dtype=bool), scan.image.shape[: len(crop)])
+    if len(crop) == 2:
+        reached[:, :, np.setdiff1d(np.arange(scan.image.shape[2]), slices_with_brain(scan.brain_mask))] = False
+    return scan.brain_mask & reached
+
+
+def _prepared(path: Path, recipe: Recipe) -> PreparedScan:
+    key = hashlib.sha256(path.read_bytes() + recipe.identity().encode()).hexdigest()[:24]
+    kept = Path(tempfile.gettempdir()) / "brain_anomaly_prepared" / f"{key}.npz"
+    if not kept.is_file():
+        _keep(prepare(read_scan(path, "T1w"), recipe), kept)
+    with np.load(kept, allow_pickle=False) as arrays:
+        return on_template(arrays["image"], arrays["mask"], recipe)
+
+
+def _keep(prepared: PreparedScan, kept: Path) -> None:
+    """Written aside and moved, so that tests at the same time do not read half a file."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = kept.with_name(f"{kept.stem}.{os.getpid()}.npz")
+    np.savez_compressed(unfinished, image=prepared.image, mask=prepared.brain_mask)
+    unfinished.replace(kept)
