@@ -1,4 +1,4 @@
-"""Writing a detection to a folder: volumes in the scan's geometry, a JSON summary and the findings as CSV."""
+"""A detection in a folder, written and read: volumes in the scan's geometry, a JSON summary and the findings as CSV."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ import numpy as np
 from . import __version__
 from .detection import Detection
 from .errors import OutputError
-from .geometry import Array
-from .volumes import write_volume
+from .findings.slice_profile import SliceProfile
+from .findings.table import Finding, Findings
+from .geometry import Array, FloatArray, from_image
+from .preparation.contrast import ContrastGuess
+from .preparation.quality import RegistrationQuality
+from .volumes import Scan, write_volume
 
 RESEARCH_USE = "For research, not for diagnosis."
 SUMMARY = "summary.json"
@@ -187,3 +191,76 @@ def _swap(fresh: Path, folder: Path, old: Path) -> None:
             old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def read_results(folder: str | Path, scan: Scan) -> Detection:
+    """The detection of ``scan`` that ``write_results`` left in ``folder``, on the grid of ``scan``.
+
+    Raises OutputError if something is missing, damaged, or of a scan with another grid: never half a result.
+    """
+    folder = Path(folder)
+    try:
+        content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        return _detection(content, folder, scan)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        message = f"The result in '{folder}' is not complete ({reason})."
+        raise OutputError(message, "Run the detection again.") from error
+
+
+def _detection(content: dict[str, Any], folder: Path, scan: Scan) -> Detection:
+    threshold, table = content["threshold"], tuple(_finding(row) for row in content["findings"])
+    volumes = {name: _read_stored(folder, name, scan) for name in _STORED if _is_stored(content, name)}
+    labels = volumes["findings"].astype(np.int32)
+    return Detection(
+        scan=scan,
+        anomaly=_float(volumes["anomaly_map"]),
+        pseudo_healthy=_float_or_none(volumes.get("pseudo_healthy")),
+        uncertainty=_float_or_none(volumes.get("uncertainty")),
+        residual=_float_or_none(volumes.get("residual_signed")),
+        brain_mask=volumes["brain_mask"] > 0,
+        findings=Findings(labels, table, float(threshold["value"]), float(threshold["minimum_mm3"])),
+        profile=_profile(content["slice_profile"]),
+        template_from_native=np.asarray(content["template_from_native"], dtype=np.float64),
+        contrast=ContrastGuess(**content["contrast"]),
+        quality=RegistrationQuality(**content["registration"]),
+        brain_mask_method=str(content["brain_mask"]["method"]),
+        detector=dict(content["detector"]),
+        threshold_source=str(threshold["source"]),
+        warnings=tuple(content["warnings"]),
+    )
+
+
+_STORED = ("anomaly_map", "findings", "brain_mask", "pseudo_healthy", "uncertainty", "residual_signed")
+
+
+def _is_stored(content: dict[str, Any], name: str) -> bool:
+    return name in _STORED[:3] or f"{name}.nii.gz" in content["files"]
+
+
+def _read_stored(folder: Path, name: str, scan: Scan) -> Array:
+    import SimpleITK
+
+    array, grid = from_image(SimpleITK.ReadImage(str(folder / f"{name}.nii.gz")))
+    if not grid.same_as(scan.grid):
+        raise ValueError(f"{name} lies on another grid than the scan")
+    return array
+
+
+def _float(array: Array) -> FloatArray:
+    return array.astype(np.float32, copy=False)
+
+
+def _float_or_none(array: Array | None) -> FloatArray | None:
+    return None if array is None else _float(array)
+
+
+def _finding(row: dict[str, Any]) -> Finding:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return Finding(**values)
+
+
+def _profile(columns: dict[str, list[float | None]]) -> SliceProfile:
+    return SliceProfile(
+        **{name: np.array([np.nan if value is None else value for value in column]) for name, column in columns.items()}
+    )

@@ -19,7 +19,8 @@ import SimpleITK
 from BrainAnomalyLib import results
 from BrainAnomalyLib.errors import Cancelled, OutputError
 from BrainAnomalyLib.geometry import Array, Grid
-from BrainAnomalyLib.results import check_folder, write_results
+from BrainAnomalyLib.results import check_folder, read_results, write_results
+from BrainAnomalyLib.volumes import Scan
 from made_detection import GRID, made_detection
 from synthetic import AWKWARD
 
@@ -239,3 +240,40 @@ def test_many_findings_keep_their_numbers() -> None:
 def test_the_overview_picture(tmp_path: Path, reconstruction: bool) -> None:
     folder = write_results(made_detection(reconstruction=reconstruction), tmp_path / "out")
     assert (folder / "overview.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("reconstruction", [True, False])
+def test_a_result_is_read_back_as_it_was(tmp_path: Path, reconstruction: bool) -> None:
+    detection = made_detection("Müller", reconstruction=reconstruction)
+    read = read_results(write_results(detection, tmp_path / AWKWARD / "out", pictures=False), detection.scan)
+    for name in ("anomaly", "pseudo_healthy", "residual", "brain_mask", "template_from_native"):
+        expected, value = getattr(detection, name), getattr(read, name)
+        assert (value is None) == (expected is None)
+        assert expected is None or np.array_equal(value, expected)
+    assert np.array_equal(read.findings.labels, detection.findings.labels)
+    assert (read.findings.table, read.findings.threshold) == (detection.findings.table, 3.0)
+    assert (read.contrast, read.warnings) == (detection.contrast, ("Only a test.",))
+    assert vars(read.quality) == vars(detection.quality)
+    assert (read.detector, read.threshold_source) == (detection.detector, "chosen by the test")
+    for name, column in vars(detection.profile).items():
+        np.testing.assert_allclose(getattr(read.profile, name), column, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["anomaly_map.nii.gz", "findings.nii.gz", "residual_signed.nii.gz", "summary.json"])
+def test_an_incomplete_result_is_refused(tmp_path: Path, name: str) -> None:
+    detection = made_detection()
+    folder = write_results(detection, tmp_path / "out", pictures=False)
+    (folder / name).unlink()
+    with pytest.raises(OutputError, match="not complete"):
+        read_results(folder, detection.scan)
+
+
+def test_a_damaged_volume_and_a_foreign_scan_are_refused(tmp_path: Path) -> None:
+    detection = made_detection()
+    folder = write_results(detection, tmp_path / "out", pictures=False)
+    moved = Grid(GRID.shape, GRID.affine + np.diag([0.0, 0.0, 0.1, 0.0]))
+    with pytest.raises(OutputError, match="another grid"):
+        read_results(folder, Scan(detection.scan.array, moved))
+    (folder / "anomaly_map.nii.gz").write_bytes(b"no image")
+    with pytest.raises(OutputError, match="not complete"):
+        read_results(folder, detection.scan)
