@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from scipy import ndimage
 
 from BrainAnomalyLib.preparation.brain_network import (
@@ -40,6 +40,15 @@ from BrainAnomalyLib.preparation.brain_network import (
 from BrainAnomalyLib.resources import sha256
 
 from .brain_mask_synthesis import SAME_TISSUE, LabelHead, RealHead, Sample, random_sample
+from .checkpoints import (
+    CHECKPOINT,
+    below,
+    named,
+    optimizer_tensors,
+    read_checkpoint,
+    restore_optimizer,
+    write_checkpoint,
+)
 
 Tensor = torch.Tensor
 FloatArray = NDArray[np.float32]
@@ -179,32 +188,21 @@ class Training:
                 mean.lerp_(value, 1.0 - share)
 
     def save(self) -> None:
-        """Writes everything needed to resume, under a temporary name first."""
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-        temporary = self.folder / "checkpoint.partial"
-        tensors["step"] = torch.tensor(self.step)
-        save_file({name: value.contiguous() for name, value in tensors.items()}, temporary)
-        temporary.replace(self.folder / "checkpoint.safetensors")
+        """Write everything needed to resume."""
+        tensors = {
+            **named("network", self.network.state_dict()),
+            **named("average", self.average.state_dict()),
+            **named("optimizer", optimizer_tensors(self.optimizer)),
+        }
+        write_checkpoint(self.folder / CHECKPOINT, tensors, {"step": str(self.step)})
 
     def resume(self) -> None:
-        """Continues from the checkpoint of the folder."""
-        tensors = load_file(self.folder / "checkpoint.safetensors")
-        self.step = int(tensors.pop("step"))
-        self.network.load_state_dict(_with_prefix(tensors, "network."))
-        self.average.load_state_dict(_with_prefix(tensors, "average."))
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _with_prefix(tensors, "optimizer.").items():
-            index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        """Continue from the checkpoint of the folder."""
+        tensors, counters = read_checkpoint(self.folder / CHECKPOINT)
+        self.step = int(counters["step"])
+        self.network.load_state_dict(below(tensors, "network"))
+        self.average.load_state_dict(below(tensors, "average"))
+        restore_optimizer(self.optimizer, below(tensors, "optimizer"))
 
 
 def export(network: torch.nn.Module, folder: Path) -> None:

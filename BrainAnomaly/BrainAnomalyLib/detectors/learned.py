@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from ..errors import PackageError
-from ..geometry import FloatArray
+from ..geometry import FloatArray, MaskArray
 from ..packages import Package
 from ..preparation.prepared import PreparedScan
 from ..preparation.recipe import Recipe
@@ -131,8 +131,12 @@ class LearnedDetector:
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
         """The network's restoration of the scan, 0 outside the brain and where the network saw nothing."""
-        parts = list(self._restored(prepared, progress))
-        volumes = {name: self._assembled(parts, name, prepared) for name in ("pseudo_healthy", "raw", "uncertainty")}
+        return self.restore_volume(prepared.image, prepared.brain_mask, progress)
+
+    def restore_volume(self, image: FloatArray, mask: MaskArray, progress: Progress = silent) -> Reconstruction:
+        """``reconstruct`` for a prepared image and its brain mask (i, j, k) on the recipe's grid."""
+        parts = list(self._restored(image, mask, progress))
+        volumes = {name: self._assembled(parts, name, mask) for name in ("pseudo_healthy", "raw", "uncertainty")}
         healthy = volumes["pseudo_healthy"]
         assert healthy is not None
         return Reconstruction(
@@ -143,38 +147,39 @@ class LearnedDetector:
             latent=_mean_latent([part for _, part in parts]),
         )
 
-    def raw_map(self, prepared: PreparedScan, reconstruction: Reconstruction) -> FloatArray:
+    @staticmethod
+    def raw_map(image: FloatArray, mask: MaskArray, reconstruction: Reconstruction) -> FloatArray:
         """The score before calibration on the template grid (i, j, k), 0 outside the brain."""
-        raw = reconstruction.raw
-        if raw is None:
-            raw = np.abs(prepared.image - reconstruction.pseudo_healthy)
-        return np.where(prepared.brain_mask, raw, 0.0).astype(np.float32)
+        raw = np.abs(image - reconstruction.pseudo_healthy) if reconstruction.raw is None else reconstruction.raw
+        return np.where(mask, raw, 0.0).astype(np.float32)
 
     def score(self, prepared: PreparedScan, reconstruction: Reconstruction | None) -> Score:
         """The raw score divided by what healthy scans leave at the same voxel (floored)."""
         assert reconstruction is not None
-        raw = self.raw_map(prepared, reconstruction)
+        raw = self.raw_map(prepared.image, prepared.brain_mask, reconstruction)
         rms = self.calibration.get("healthy_rms")
         return Score(raw if rms is None else raw / np.maximum(rms, self.config.floor), prepared.brain_mask)
 
-    def _restored(self, prepared: PreparedScan, progress: Progress) -> Iterator[tuple[list[int], Restored]]:
+    def _restored(
+        self, image: FloatArray, mask: MaskArray, progress: Progress
+    ) -> Iterator[tuple[list[int], Restored]]:
         """Restored pieces with the slices they are of (none for a whole volume)."""
         import torch
 
         generator = torch.Generator().manual_seed(0)
-        pieces = self._pieces(prepared)
+        pieces = self._pieces(mask)
         for index, piece in enumerate(pieces):
             progress("Reconstructing a healthy brain", index / len(pieces))
-            images, masks = (self._batch(volume, piece) for volume in (prepared.image, prepared.brain_mask))
+            images, masks = (self._batch(volume, piece) for volume in (image, mask))
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(index)
                 restored = self.restore(self.network, self.config, images, masks, generator)
             yield piece, restored
 
-    def _pieces(self, prepared: PreparedScan) -> list[list[int]]:
+    def _pieces(self, mask: MaskArray) -> list[list[int]]:
         if self.dimensions == 3:
             return [[]]
-        slices = slices_with_brain(prepared.brain_mask)
+        slices = slices_with_brain(mask)
         return [slices[start : start + _SLICES_AT_ONCE] for start in range(0, len(slices), _SLICES_AT_ONCE)]
 
     def _batch(self, volume: Any, slices: list[int]) -> Tensor:
@@ -187,10 +192,10 @@ class LearnedDetector:
         return images.contiguous().to(self.device)
 
     def _assembled(
-        self, parts: list[tuple[list[int], Restored]], name: str, prepared: PreparedScan
+        self, parts: list[tuple[list[int], Restored]], name: str, mask: MaskArray
     ) -> FloatArray | None:
         """One of the restored quantities on the template grid; None where the family does not have it."""
-        whole = np.zeros(prepared.image.shape, dtype=np.float32)
+        whole = np.zeros(mask.shape, dtype=np.float32)
         for slices, part in parts:
             value = getattr(part, name)
             if value is None:
@@ -200,7 +205,7 @@ class LearnedDetector:
                 whole[:, :, slices] = undo_fit(array[:, 0].transpose(1, 2, 0), whole.shape[:2])
             else:
                 whole = undo_fit(array[0, 0], whole.shape)
-        return np.where(prepared.brain_mask, whole, 0.0).astype(np.float32)
+        return np.where(mask, whole, 0.0).astype(np.float32)
 
     def _calibrate(self, package: Package) -> None:
         self.recipe = package.recipe
