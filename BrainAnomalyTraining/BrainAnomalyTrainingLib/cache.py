@@ -1,68 +1,353 @@
-"""Prepared scans on disk, so that each is prepared once per recipe."""
+"""Prepared scans on disk, so that each is prepared once per recipe.
+
+A file is named by the hash of the scan's content and that of the recipe, so it holds whatever the scan's file is
+called or wherever it lies. It is safetensors: ``image`` (float16) and ``mask`` (uint8) on the recipe's template grid
+(i, j, k in RAS order), and in its metadata, as JSON, what the preparation found. Opening one reads no voxel.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
+import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
-from BrainAnomalyLib.errors import BrainAnomalyError
-from BrainAnomalyLib.geometry import FloatArray, MaskArray
-from BrainAnomalyLib.preparation.pipeline import prepare
+from BrainAnomalyLib.errors import BrainAnomalyError, OutputError, PreparationError, ScanError
+from BrainAnomalyLib.geometry import Array, FloatArray, MaskArray
+from BrainAnomalyLib.preparation.contrast import ContrastGuess
+from BrainAnomalyLib.preparation.intensity import IntensityScale
+from BrainAnomalyLib.preparation.pipeline import AlignedScan, align, into_template
+from BrainAnomalyLib.preparation.prepared import PreparedScan
+from BrainAnomalyLib.preparation.quality import RegistrationQuality, Verdict
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.volumes import Scan, checked_mask, read_scan
+from BrainAnomalyLib.preparation.template import load_template
+from BrainAnomalyLib.resources import sha256
+from BrainAnomalyLib.volumes import Contrast, Scan, read_mask, read_scan
 
 from .cohort import CohortScan
+from .dicom_search import gathered
+from .thumbnails import preparation_picture
+from .worker_pool import run_tasks
 
+Status = Literal["prepared", "cached", "skipped"]
 Prepared = tuple[FloatArray, MaskArray]
+
+FORMAT = 1
+QUANTILES = 101
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC, errno.EFBIG)
+_PARTIAL = re.compile(r".*\.(\d+)\.partial")
+_UNSAFE = re.compile(r"[^\w.-]+")
+_BRAIN_ML = (300.0, 2300.0)
+
+
+@dataclass(frozen=True)
+class CachedScan:
+    """A prepared scan on disk: whose it is, and what the preparation found.
+
+    ``quantiles`` are the 0th to 100th percentiles of the prepared intensities in the brain; ``brain_per_slice`` the
+    number of brain voxels in each axial slice (k) of the template grid; ``digest`` the SHA-256 of image and mask;
+    ``spacing_mm`` and ``shape`` those of the scan itself; ``facts`` the rest of the file's metadata.
+    """
+
+    file: Path
+    subject: str
+    session: str
+    scanner: str
+    age_years: float | None
+    source: Path
+    contrast: Contrast
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    brain_ml: float
+    registration: Verdict
+    warnings: tuple[str, ...]
+    quantiles: tuple[float, ...]
+    brain_per_slice: tuple[int, ...]
+    digest: str
+    facts: dict[str, Any]
+
+    def image(self) -> FloatArray:
+        """Prepared intensities (i, j, k) in template space, 0 outside the brain; read from disk."""
+        return np.asarray(_tensor(self.file, "image"), dtype=np.float32)
+
+    def mask(self) -> MaskArray:
+        """Brain mask (i, j, k) in template space; read from disk."""
+        return np.asarray(_tensor(self.file, "mask"), dtype=np.bool_)
+
+    def axial_slice(self, index: int) -> tuple[FloatArray, MaskArray]:
+        """Image and mask (i, j) of one axial slice, without reading the others."""
+        image, mask = (_tensor(self.file, name, index) for name in ("image", "mask"))
+        return np.asarray(image, dtype=np.float32), np.asarray(mask, dtype=np.bool_)
+
+    def guess(self) -> ContrastGuess:
+        """The contrast as told from the intensities."""
+        return ContrastGuess(**self.facts["contrast"])
+
+    def prepared(self, recipe: Recipe) -> PreparedScan:
+        """The scan as a detector takes it, with the template grid for its own."""
+        template, mask = load_template(recipe.grid), self.mask()
+        return PreparedScan(
+            image=self.image(),
+            brain_mask=mask,
+            template=template,
+            recipe=recipe,
+            native_grid=template.grid,
+            native_brain_mask=mask,
+            native_from_template=np.eye(4),
+            contrast=self.guess(),
+            quality=RegistrationQuality(**self.facts["quality"]),
+            brain_mask_method=str(self.facts["brain_mask_method"]),
+            intensity_scale=IntensityScale(**self.facts["intensity_scale"]),
+            warnings=self.warnings,
+        )
+
+
+@dataclass(frozen=True)
+class CacheTask:
+    """One scan to have in ``cache``, and a folder for its picture."""
+
+    scan: CohortScan
+    recipe: Recipe
+    cache: Path
+    pictures: Path | None = None
+
+
+@dataclass(frozen=True)
+class CacheOutcome:
+    """What became of a task: ``prepared``, ``cached`` or ``skipped`` with a reason in plain words.
+
+    ``fatal`` is set when nothing more can be cached (a full disk). ``registration`` is told for skipped scans too.
+    """
+
+    status: Status
+    reason: str = ""
+    cached: CachedScan | None = None
+    picture: str | None = None
+    registration: Verdict | None = None
+    fatal: BrainAnomalyError | None = None
+
+
+def cache_scan(task: CacheTask) -> CacheOutcome:
+    """Prepare one scan unless the cache holds it. Never raises: a scan that cannot be prepared is skipped."""
+    try:
+        return _cached_or_prepared(task)
+    except OutputError as error:
+        return CacheOutcome("skipped", error.sentence(), fatal=error)
+    except BrainAnomalyError as error:
+        return CacheOutcome("skipped", error.sentence())
+    except MemoryError:
+        return CacheOutcome("skipped", "There was not enough memory to prepare it.")
+    except Exception as error:  # one scan never ends the preparation of the others
+        return CacheOutcome("skipped", f"It could not be prepared ({type(error).__name__}: {error}).")
 
 
 def prepared_scans(scans: tuple[CohortScan, ...], recipe: Recipe, cache: Path, workers: int = 2) -> dict[str, Prepared]:
     """Subject to (image, brain mask) in template space; scans that fail are named on stderr and left out."""
-    from concurrent.futures import ProcessPoolExecutor
-    from functools import partial
-
     cache.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers) as pool:
-        files = list(pool.map(partial(_prepared_file, recipe=recipe, cache=cache), scans))
-    return {scan.subject: _load(file) for scan, file in zip(scans, files, strict=True) if file is not None}
+    tasks = [CacheTask(scan, recipe, cache) for scan in scans]
+    found: dict[str, Prepared] = {}
+    for index, outcome in run_tasks(cache_scan, tasks, workers):
+        if outcome is None or outcome.cached is None:
+            print(f"{scans[index].subject} is left out: {outcome.reason if outcome else ''}", file=sys.stderr)
+        else:
+            found[scans[index].subject] = (outcome.cached.image(), outcome.cached.mask())
+    return found
 
 
-def _prepared_file(scan: CohortScan, recipe: Recipe, cache: Path) -> Path | None:
-    content = hashlib.sha256(scan.path.read_bytes()).hexdigest()[:16]
-    file = cache / f"{scan.subject}-{content}-{recipe.identity()[:16]}.npz"
-    if not file.is_file():
+def open_cached(file: Path, scan: CohortScan) -> CachedScan | None:
+    """The cached scan in ``file``, or None if there is none or it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            facts = json.loads(stored.metadata()["facts"])
+            whole = {"image", "mask"} <= set(stored.keys()) and facts["format"] == FORMAT
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    return _described(file, scan, facts) if whole else None
+
+
+def remove_leftovers(cache: Path) -> None:
+    """Remove unfinished files of processes that have ended."""
+    from .run_folder import is_running
+
+    for file in cache.glob("*.partial"):
+        match = _PARTIAL.fullmatch(file.name)
+        if match is not None and not is_running(int(match[1])):
+            with suppress(OSError):
+                file.unlink()
+
+
+def _described(file: Path, scan: CohortScan, facts: dict[str, Any]) -> CachedScan:
+    own: Contrast = scan.contrast if scan.contrast != "unknown" else facts["contrast"]["contrast"]
+    return CachedScan(
+        file=file,
+        subject=scan.subject,
+        session=scan.session,
+        scanner=scan.scanner,
+        age_years=scan.age_years,
+        source=scan.path,
+        contrast=own,
+        spacing_mm=(facts["spacing_mm"][0], facts["spacing_mm"][1], facts["spacing_mm"][2]),
+        shape=(facts["shape"][0], facts["shape"][1], facts["shape"][2]),
+        brain_ml=facts["brain_ml"],
+        registration=facts["quality"]["verdict"],
+        warnings=tuple(facts["warnings"]),
+        quantiles=tuple(facts["quantiles"]),
+        brain_per_slice=tuple(facts["brain_per_slice"]),
+        digest=facts["digest"],
+        facts=facts,
+    )
+
+
+def _tensor(file: Path, name: str, axial: int | None = None) -> Any:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as stored:
+        return stored.get_tensor(name) if axial is None else stored.get_slice(name)[:, :, axial]
+
+
+def _cached_or_prepared(task: CacheTask) -> CacheOutcome:
+    key = _content_key(task.scan)
+    file = task.cache / f"{key[:24]}-{task.recipe.identity()[:16]}.safetensors"
+    picture = file.with_suffix(".png")
+    name = f"{_UNSAFE.sub('_', task.scan.title)}_{key[:8]}.png"
+    cached = open_cached(file, task.scan)
+    if cached is not None:
+        shown = picture.read_bytes() if picture.is_file() else None
+        return _finished("cached", cached, _show(task, name, shown))
+    aligned, notes = _aligned(task)
+    shown = preparation_picture(aligned)
+    try:
+        prepared = into_template(aligned, task.recipe)
+    except PreparationError as error:
+        return CacheOutcome("skipped", error.sentence(), None, _show(task, name, shown), "failed")
+    prepared = replace(prepared, warnings=(*notes, *prepared.warnings))
+    _write(picture, shown)
+    _write(file, _serialized(prepared, aligned.scan))
+    cached = open_cached(file, task.scan)
+    if cached is None:
+        raise OutputError(f"The cache file '{file}' cannot be read back.", "Check the disk of the cache.")
+    return _finished("prepared", cached, _show(task, name, shown))
+
+
+def _finished(status: Status, cached: CachedScan, picture: str | None) -> CacheOutcome:
+    return CacheOutcome(status, " ".join(cached.warnings), cached, picture, cached.registration)
+
+
+def _show(task: CacheTask, name: str, picture: bytes | None) -> str | None:
+    """Put the picture into the run folder; its name there, if there is one."""
+    if task.pictures is None or picture is None:
+        return None
+    _write(task.pictures / name, picture)
+    return name
+
+
+def _content_key(scan: CohortScan) -> str:
+    """SHA-256 over the scan's files and its brain mask: what the preparation depends on besides the recipe."""
+    files = [*(scan.files or (scan.path,)), *([scan.brain_labels] if scan.brain_labels else [])]
+    try:
+        digests = [sha256(path) for path in files]
+    except OSError as error:
+        raise ScanError(f"'{scan.path.name}' cannot be opened: {error.strerror or error}.", "Check it.") from error
+    parts = sorted(digests[: len(scan.files)]) + digests[len(scan.files) :]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def _aligned(task: CacheTask) -> tuple[AlignedScan, list[str]]:
+    """The aligned scan and notes for the user."""
+    scan = _read(task.scan)
+    mask, notes = _brain(task.scan, scan)
+    return align(scan, task.recipe, mask), notes
+
+
+def _read(scan: CohortScan) -> Scan:
+    if not scan.files:
+        return read_scan(scan.path, scan.contrast)
+    with gathered(scan) as folder:
         try:
-            _prepare_into(file, scan, recipe)
-        except BrainAnomalyError as error:
-            print(f"{scan.subject} is left out: {error.sentence()}", file=sys.stderr)
-            return None
-    return file
+            return replace(read_scan(folder, scan.contrast), name=scan.path.name)
+        except ScanError as error:
+            raise ScanError(error.message.replace(str(folder), str(scan.path)), error.remedy) from error
 
 
-def _prepare_into(file: Path, scan: CohortScan, recipe: Recipe) -> None:
-    loaded = read_scan(scan.path, "T1w")
-    prepared = prepare(loaded, recipe, _brain(scan, loaded))
-    if prepared.quality.verdict == "failed":
-        raise BrainAnomalyError(f"alignment failed ({prepared.quality.reason})")
-    unfinished = file.with_suffix(".partial.npz")
-    np.savez_compressed(unfinished, image=prepared.image.astype(np.float16), mask=prepared.brain_mask)
-    unfinished.replace(file)
-
-
-def _brain(scan: CohortScan, loaded: Scan) -> MaskArray | None:
-    """The brain given by the scan's labels with holes filled, or None."""
+def _brain(scan: CohortScan, loaded: Scan) -> tuple[MaskArray | None, list[str]]:
+    """The brain given by the scan's labels with holes filled; None, with a note, if they do not fit the scan."""
     from scipy import ndimage
 
     if scan.brain_labels is None:
-        return None
-    labels = read_scan(scan.brain_labels)
-    mask = ndimage.binary_fill_holes(checked_mask(labels.array, labels.grid, loaded))
-    return np.asarray(mask, dtype=np.bool_)
+        return None, []
+    ignored = f"The mask '{scan.brain_labels.name}' was not used: "
+    try:
+        mask = ndimage.binary_fill_holes(read_mask(scan.brain_labels, loaded))
+    except ScanError as error:
+        return None, [ignored + error.message]
+    volume = loaded.grid.volume_ml(mask)
+    if not _BRAIN_ML[0] < volume < _BRAIN_ML[1]:
+        return None, [f"{ignored}it measures {volume:.0f} mL, which is not a brain."]
+    return np.asarray(mask, dtype=np.bool_), []
 
 
-def _load(file: Path) -> Prepared:
-    with np.load(file) as stored:
-        return stored["image"].astype(np.float32), stored["mask"]
+def _serialized(prepared: PreparedScan, scan: Scan) -> bytes:
+    from safetensors.numpy import save
+
+    tensors: dict[str, Array] = {
+        "image": prepared.image.astype(np.float16),
+        "mask": prepared.brain_mask.astype(np.uint8),
+    }
+    digest = hashlib.sha256(tensors["image"].tobytes() + tensors["mask"].tobytes()).hexdigest()
+    inside = prepared.image[prepared.brain_mask]
+    facts = {
+        "format": FORMAT,
+        "recipe": asdict(prepared.recipe),
+        "contrast": asdict(prepared.contrast),
+        "quality": asdict(prepared.quality),
+        "brain_mask_method": prepared.brain_mask_method,
+        "intensity_scale": asdict(prepared.intensity_scale),
+        "spacing_mm": [round(size, 4) for size in scan.grid.spacing],
+        "shape": list(scan.grid.shape),
+        "brain_ml": round(scan.grid.volume_ml(prepared.native_brain_mask), 1),
+        "native_from_template": prepared.native_from_template.tolist(),
+        "warnings": list(prepared.warnings),
+        "quantiles": [round(float(value), 5) for value in np.quantile(inside, np.linspace(0.0, 1.0, QUANTILES))],
+        "brain_per_slice": [int(count) for count in prepared.brain_mask.sum(axis=(0, 1))],
+        "digest": digest,
+    }
+    return bytes(save(tensors, {"facts": json.dumps(facts)}))
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write aside, to the disk itself, then move into place. Raises OutputError; no partial file is left."""
+    unfinished = file.with_name(f"{file.stem[:60]}.{os.getpid()}.partial")
+    with _writing(file.parent):
+        try:
+            with unfinished.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise OutputError(
+                f"There is no room left on the disk of '{folder}'. What was prepared so far is kept.",
+                "Free some space or choose a cache on another disk, then give the same command again.",
+            ) from error
+        reason = error.strerror or str(error)
+        raise OutputError(f"'{folder}' cannot be written: {reason}.", "Choose another folder.") from error
