@@ -18,14 +18,16 @@ COLUMNS = (
     Column("template_y", "Template y (mm)", "real", "mm", "Centroid in ICBM152 coordinates: anterior"),
     Column("template_z", "Template z (mm)", "real", "mm", "Centroid in ICBM152 coordinates: superior"),
     Column("side", "Side", "text", description="Side of the template's midline: left, right or midline"),
+    Column("review", "Review", "text", description="kept, or rejected by the reader; rejected ones leave the segment"),
 )
 
 
-def write_findings(node: TableNode, findings: Findings) -> None:
-    """Replace the rows of ``node`` by these findings."""
-    write_table(node, COLUMNS, [_row(finding) for finding in findings.table])
+def write_findings(node: TableNode, findings: Findings, rejected: frozenset[int] = frozenset()) -> None:
+    """Replace the rows of ``node`` by these findings; ``rejected`` are numbers of those that the reader rejected."""
+    write_table(node, COLUMNS, [_row(finding, finding.id in rejected) for finding in findings.table])
 
 
-def _row(finding: Finding) -> tuple[object, ...]:
+def _row(finding: Finding, rejected: bool) -> tuple[object, ...]:
     measures = (finding.id, finding.volume_ml, finding.peak, finding.mean)
-    return (*measures, *finding.centroid_ras, *finding.centroid_template, finding.side)
+    review = "rejected" if rejected else "kept"
+    return (*measures, *finding.centroid_ras, *finding.centroid_template, finding.side, review)

@@ -32,9 +32,11 @@ from .links import (
     sweep_companions,
 )
 from .profile_plot import write_chart, write_profile_table, write_series
+from .review import kept_mask, rejected_ids, rejected_region, remember_rejected, with_finding
 from .run_record import RunRecord, has_record, read_record, record_of, write_record
 from .scene_volumes import check_unchanged, is_right_handed, scan_from_node, voxels, world_grid, write_volume_node
 from .segmentation import write_mask, write_segmentation
+from .stored_detection import detection_from_scene
 from .subject_hierarchy import place_beside
 
 # How the engine is run: in this process, in a worker process, on another machine. It must not touch the scene.
@@ -128,13 +130,52 @@ class BrainAnomalySceneLogic:
         """
         DetectionOptions(threshold=threshold, minimum_mm3=minimumMm3).checked()
         input_node = _input_behind(node)
+        record = read_record(_required_map(input_node)).with_threshold(float(threshold), float(minimumMm3))
+        findings = self._cut(input_node, record)
+        _rewrite_findings(findings, self._rejected(input_node, findings), record, input_node)
+        return findings
+
+    def findings(self, node: VolumeNode) -> Findings:
+        """The findings of an input at the threshold in use, rejected ones included. Raises OptionsError."""
+        input_node = _input_behind(node)
+        return self._cut(input_node, read_record(_required_map(input_node)))
+
+    def rejected(self, node: VolumeNode) -> frozenset[int]:
+        """Numbers of the findings that the reader has rejected, at the threshold in use. Raises OptionsError."""
+        input_node = _input_behind(node)
+        return self._rejected(input_node, self.findings(input_node))
+
+    def setKept(self, node: VolumeNode, number: int, kept: bool) -> frozenset[int]:
+        """Keep or reject a finding; rejected ones leave the segment. Returns the numbers of all rejected ones.
+
+        The decision is saved in the scene and holds at other thresholds where the finding still overlaps. A new run
+        forgets it. Raises OptionsError for a number that no finding has.
+        """
+        input_node = _input_behind(node)
+        findings = self.findings(input_node)
+        if not 1 <= number <= len(findings.table):
+            raise OptionsError(f"There is no finding {number}.", "Choose one of the table.")
         anomaly_map = _required_map(input_node)
-        record = read_record(anomaly_map).with_threshold(float(threshold), float(minimumMm3))
+        remember_rejected(anomaly_map, with_finding(rejected_region(anomaly_map), findings, number, kept))
+        rejected = self._rejected(input_node, findings)
+        _rewrite_findings(findings, rejected, read_record(anomaly_map), input_node)
+        return rejected
+
+    def detection(self, node: VolumeNode) -> Detection:
+        """The detection that the scene holds, for a report or an export; its findings are the kept ones."""
+        input_node = _input_behind(node)
+        findings = self.findings(input_node)
+        return detection_from_scene(input_node, findings, self._rejected(input_node, findings))
+
+    def _cut(self, input_node: VolumeNode, record: RunRecord) -> Findings:
+        anomaly_map = _required_map(input_node)
         grid = world_grid(anomaly_map)
         matrix = record.template_from_world(grid, is_right_handed(anomaly_map))
-        findings = find(self._cached_map.of(anomaly_map), grid, matrix, threshold, minimumMm3)
-        _rewrite_findings(findings, record, input_node)
-        return findings
+        return find(self._cached_map.of(anomaly_map), grid, matrix, record.threshold, record.minimum_mm3)
+
+    def _rejected(self, input_node: VolumeNode, findings: Findings) -> frozenset[int]:
+        anomaly_map = _required_map(input_node)
+        return rejected_ids(findings, self._cached_map.of(anomaly_map), rejected_region(anomaly_map))
 
     def record(self, node: VolumeNode) -> RunRecord:
         """Settings and provenance of the result of an input (or of any node of that result). Raises OptionsError."""
@@ -229,6 +270,7 @@ def _write_volumes(detection: Detection, record: RunRecord, input_node: VolumeNo
         with slicer.util.NodeModify(node):
             write_volume_node(node, array, input_node)
             write_record(node, record)
+            remember_rejected(node, None)
         _show_volume(node, role, record, input_node)
 
 
@@ -263,17 +305,20 @@ def _write_profile(detection: Detection, record: RunRecord, input_node: VolumeNo
     write_chart(ensure_node(input_node, "profile_chart"), series, f"Slice profile: {record.title}")
 
 
-def _rewrite_findings(findings: Findings, record: RunRecord, input_node: VolumeNode) -> None:
+def _rewrite_findings(
+    findings: Findings, rejected: frozenset[int], record: RunRecord, input_node: VolumeNode
+) -> None:
     """Segment, table and display for another threshold; what the user deleted comes back."""
     anomaly_map = _required_map(input_node)
     show_above(anomaly_map, record.threshold, record.display_maximum)
     had_segmentation = result_node(input_node, "segmentation") is not None
     segmentation = ensure_node(input_node, "segmentation")
+    mask = kept_mask(findings, rejected)
     if had_segmentation:
-        write_mask(segmentation, findings.labels > 0, anomaly_map)
+        write_mask(segmentation, mask, anomaly_map)
     else:
-        write_segmentation(segmentation, findings.labels > 0, input_node, record.algorithm_name)
+        write_segmentation(segmentation, mask, input_node, record.algorithm_name)
     table = ensure_node(input_node, "findings_table")
-    write_findings(table, findings)
+    write_findings(table, findings, rejected)
     for node in (anomaly_map, segmentation, table):
         write_record(node, record)

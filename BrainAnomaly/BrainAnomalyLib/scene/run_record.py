@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+import time
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from ..errors import OptionsError
 from ..geometry import Affine, Grid
 from .color_table import display_maximum
 from .links import PREFIX, Node
+from .presets import thresholds_by_rate
 
 RECORD_ATTRIBUTE = PREFIX + "run"
 
@@ -24,6 +27,9 @@ class RunRecord:
     ``template_from_index`` (4x4, row by row) maps voxel indices (i, j, k) to template RAS mm: unlike a matrix from
     RAS, it stays true when the input is moved by a transform or a transform is hardened. ``right_handed`` tells the
     order of slices it was written for. ``package`` is the SHA-256 of the model package, None for methods without one.
+    ``details`` are the JSON values that a report cites: detector, contrast, registration, brain mask, time.
+    ``thresholds_by_rate`` are pairs of the share of healthy brain voxels expected above a threshold, and the threshold;
+    empty for detectors without a calibration. ``default_source`` says in words where the default threshold comes from.
     """
 
     program: str
@@ -42,6 +48,9 @@ class RunRecord:
     brain_mask_method: str
     registration: str
     warnings: tuple[str, ...] = ()
+    default_source: str = ""
+    thresholds_by_rate: tuple[tuple[float, float], ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def algorithm_name(self) -> str:
@@ -67,6 +76,8 @@ class RunRecord:
     def with_threshold(self, threshold: float, minimum_mm3: float) -> RunRecord:
         """The same run cut at another threshold."""
         source = self.threshold_source if threshold == self.threshold else "chosen by the user"
+        if threshold == self.default_threshold and self.default_source:
+            source = self.default_source
         return replace(self, threshold=threshold, minimum_mm3=minimum_mm3, threshold_source=source)
 
 
@@ -92,7 +103,20 @@ def record_of(detection: Detection, right_handed: bool) -> RunRecord:
         brain_mask_method=detection.brain_mask_method,
         registration=detection.quality.verdict,
         warnings=detection.warnings,
+        default_source=detection.threshold_source if findings.threshold == default_threshold else "",
+        thresholds_by_rate=thresholds_by_rate(detector),
+        details=_details(detection),
     )
+
+
+def _details(detection: Detection) -> dict[str, Any]:
+    return {
+        "detector": detection.detector,
+        "contrast": asdict(detection.contrast),
+        "registration": asdict(detection.quality),
+        "brain_ml": detection.scan.grid.volume_ml(detection.brain_mask),
+        "created": time.strftime("%Y-%m-%d %H:%M"),
+    }
 
 
 def write_record(node: Node, record: RunRecord) -> None:
@@ -110,6 +134,7 @@ def read_record(node: Node) -> RunRecord:
     try:
         values = json.loads(node.GetAttribute(RECORD_ATTRIBUTE) or "")
         values["template_from_index"] = tuple(tuple(row) for row in values["template_from_index"])
+        values["thresholds_by_rate"] = tuple(tuple(pair) for pair in values.get("thresholds_by_rate", ()))
         return RunRecord(**{**values, "warnings": tuple(values["warnings"])})
     except (ValueError, TypeError, KeyError) as error:
         raise OptionsError(
