@@ -20,6 +20,7 @@ from .detectors.registry import detector_names, load_detector
 from .devices import Device
 from .errors import BrainAnomalyError
 from .jobs import DetectionJob, Outcome, in_plain_words, run_job
+from .package_commands import add_package_parser, run_package
 from .preparation.brain_mask import BrainMaskMethod
 from .progress import Progress, silent
 from .results import RESEARCH_USE
@@ -50,8 +51,8 @@ def run_command(options: argparse.Namespace, output: TextIO, messages: TextIO) -
         return plain.exit_code
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the whole usage."""
+class CommandParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the whole usage, and ends the program with exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         """End the program with exit code 2."""
@@ -100,7 +101,13 @@ def _worker(options: argparse.Namespace, output: TextIO, messages: TextIO) -> in
     return serve(claim_stdin(), output)
 
 
-_COMMANDS: dict[str, Command] = {"detect": _detect, "demo": _demo, "detectors": _detectors, "worker": _worker}
+_COMMANDS: dict[str, Command] = {
+    "detect": _detect,
+    "demo": _demo,
+    "detectors": _detectors,
+    "package": run_package,
+    "worker": _worker,
+}
 
 
 def _detector_line(name: str) -> str:
@@ -154,9 +161,9 @@ def _finding_line(finding: dict[str, Any]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m BrainAnomalyLib", description=f"Find anomalies. {RESEARCH_USE}")
+    parser = CommandParser(prog="python -m BrainAnomalyLib", description=f"Find anomalies. {RESEARCH_USE}")
     parser.add_argument("--version", action="version", version=f"BrainAnomaly {__version__}")
-    common = _Parser(add_help=False)
+    common = CommandParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress")
     common.add_argument("--debug", action="store_true", help="show where a failure happened and what libraries say")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -164,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", parents=[common], help="run on an example and show the results")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="results (default: %(default)s)")
     commands.add_parser("detectors", parents=[common], help="list the detectors")
+    add_package_parser(commands, common)
     commands.add_parser("worker", parents=[common], help="take requests as JSON lines on standard input")
     return parser
 

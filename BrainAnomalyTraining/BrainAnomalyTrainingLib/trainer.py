@@ -32,14 +32,12 @@ from .checkpoints import (
     restore_optimizer,
     write_checkpoint,
 )
-from .run_folder import RunFolder
+from .run_folder import Paused, RunFolder
 from .sampling import training_batch, validation_batch
 from .training_options import TrainingOptions, accelerator_for, learning_rate, optimizer_for
 
 BEST = "best.safetensors"
 _MOST_DIVERGED = 20
-
-Ending = Literal["finished", "paused"]
 
 
 class Trainer:
@@ -68,14 +66,15 @@ class Trainer:
         self._losses = self.accelerator.prepare_model(_PhaseLosses(family, self.network, preset.config))
         self.step, self.seconds, self.piece = 0, 0.0, options.batch
         self.best, self._since_best, self._diverged = math.inf, 0, 0
-        self.history: list[dict[str, float]] = []
+        self.last_losses: dict[str, float] = {}
+        self._history: list[dict[str, float]] = []
 
-    def fit(self, scans: Sequence[HealthyScan], validation: Sequence[HealthyScan]) -> Ending:
-        """Train to the end, or to a pause. Raises Cancelled, and BrainAnomalyError where training is impossible."""
+    def fit(self, scans: Sequence[HealthyScan], validation: Sequence[HealthyScan]) -> None:
+        """Train to the end. Raises Paused or Cancelled when the user asks, BrainAnomalyError where it is impossible."""
         if not self.phases:
             self.family.fit(self.network, self.preset.config, scans)
             self.average.load_state_dict(self.network.state_dict())
-            return "finished"
+            return
         self.resume()
         shown = validation_batch(validation, self.preset.config.crop, self.family.dimensions)
         saved = started = time.monotonic()
@@ -87,12 +86,9 @@ class Trainer:
             if self._due("checkpoint") or time.monotonic() - saved > self.options.checkpoint_seconds:
                 self.save()
                 saved = time.monotonic()
-            if self._asked() == "pause":
-                self.save()
-                return "paused"
+            self._obey()
         self.save()
         self._take_best()
-        return "finished"
 
     def detector(self) -> LearnedDetector:
         """The averaged network as an uncalibrated detector."""
@@ -215,11 +211,12 @@ class Trainer:
                 mean.copy_(own[name])
 
     def _report(self, parts: dict[str, float], shown: tuple[Tensor, Tensor]) -> None:
-        self.history.append(parts)
+        self._history.append(parts)
         error = self._validate(shown) if self._due("validate") else None
         if not (self._due("log") or error is not None) or not self.accelerator.is_main_process:
             return
-        means = {name: _mean([entry[name] for entry in self.history if name in entry]) for name in parts}
+        means = {name: _mean([entry[name] for entry in self._history if name in entry]) for name in parts}
+        self.last_losses = means
         main = next((value for name, value in means.items() if name.endswith(".loss")), 0.0)
         options, pace = self.options, self.seconds / self.step
         self.run.event(
@@ -234,7 +231,7 @@ class Trainer:
         left = min(pace * (options.steps - self.step), max(0.0, 60.0 * options.minutes - self.seconds))
         fraction = self.step / options.steps
         self.run.progress("train", fraction, left)
-        self.history.clear()
+        self._history.clear()
 
     def _validate(self, shown: tuple[Tensor, Tensor]) -> float:
         """Mean absolute error of restored validation images in the brain; keeps the best network so far."""
@@ -266,12 +263,14 @@ class Trainer:
     def _due(self, what: Literal["validate", "log", "checkpoint"]) -> bool:
         return self.step % self.options.every(what) == 0 or self.step == self.options.steps
 
-    def _asked(self) -> str:
-        """What the user asked for, on all processes alike. Raises Cancelled."""
-        control = self.run.control() if self.accelerator.is_main_process else ""
-        if self._agreed(control == "cancel"):
+    def _obey(self) -> None:
+        """Do what the user asks for, on all processes alike: stop with a checkpoint, or without one."""
+        wish = self.run.control() if self.accelerator.is_main_process else ""
+        if self._agreed(wish == "cancel"):
             raise Cancelled("The training was cancelled.")
-        return "pause" if self._agreed(control == "pause") else ""
+        if self._agreed(wish == "pause"):
+            self.save()
+            raise Paused(f"The training is paused after step {self.step}.")
 
     def _agreed(self, wanted: bool) -> bool:
         """The first process's word, on every process."""

@@ -1,0 +1,28 @@
+"""``python -m BrainAnomalyTrainingLib``: see command_line.py."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+from BrainAnomalyLib.streams import use_utf8
+
+from .command_line import main
+
+_TERMINATED = 143
+
+
+def run() -> int:
+    """The command line; a request to end unwinds, so that locks and temporary files are removed."""
+    use_utf8()
+    signal.signal(signal.SIGTERM, _stop)
+    return main()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(_TERMINATED)
+
+
+if __name__ == "__main__":
+    sys.exit(run())
