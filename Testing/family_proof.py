@@ -171,15 +171,20 @@ def mean_image_error(
 def lesion_ratio(detector: LearnedDetector, scan: PreparedScan, change: float) -> float:
     """Mean raw score inside an inserted lesion over that of the same voxels without it."""
     ill, lesion = with_blob(scan, change)
-    before, after = (detector.raw_map(each, detector.reconstruct(each))[lesion].mean() for each in (scan, ill))
+    before, after = (raw_map(detector, each)[lesion].mean() for each in (scan, ill))
     return float(after / max(before, 1e-6))
 
 
 def repeats(detector: LearnedDetector, scan: PreparedScan) -> bool:
     """Whether two runs give the same raw map and reconstruction, bit for bit."""
     first, second = detector.reconstruct(scan), detector.reconstruct(scan)
-    maps = [detector.raw_map(scan, each) for each in (first, second)]
+    maps = [detector.raw_map(scan.image, scan.brain_mask, each) for each in (first, second)]
     return np.array_equal(*maps) and np.array_equal(first.pseudo_healthy, second.pseudo_healthy)
+
+
+def raw_map(detector: LearnedDetector, scan: PreparedScan) -> FloatArray:
+    """The detector's score of a scan before calibration."""
+    return detector.raw_map(scan.image, scan.brain_mask, detector.reconstruct(scan))
 
 
 def batch_of(
