@@ -1,16 +1,14 @@
-"""The BrainAnomalyTraining module of 3D Slicer: says how training is started; it has no engine of its own yet.
+"""The BrainAnomalyTraining module of 3D Slicer: registration, the panel, the scripting logic and a self-test.
 
-Opening the module imports neither torch nor SimpleITK.
+Opening the module imports neither torch nor monai: trainings are processes of their own.
 """
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import qt
+import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -19,6 +17,11 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+
+if TYPE_CHECKING:
+    from BrainAnomalyTrainingLib.panel.jobs import CohortJob, TrainingJob
+    from BrainAnomalyTrainingLib.panel.parameters import TrainingParameters
+    from BrainAnomalyTrainingLib.panel.run_monitor import RunMonitor
 
 
 class BrainAnomalyTraining(ScriptedLoadableModule):
@@ -31,62 +34,112 @@ class BrainAnomalyTraining(ScriptedLoadableModule):
         self.parent.dependencies = ["BrainAnomaly"]
         self.parent.contributors = ["BrainAnomaly contributors"]
         self.parent.helpText = _(
-            "Trains the detectors of Brain Anomaly on a cohort of healthy scans. Training runs from the command line. "
+            "Trains the detectors of Brain Anomaly on a folder of healthy scans: checks the scans, trains, calibrates, "
+            "and writes a package that Brain Anomaly can use. A training goes on when 3D Slicer is closed. "
             "For research, not for diagnosis."
         )
         self.parent.acknowledgementText = ""
 
 
 class BrainAnomalyTrainingWidget(ScriptedLoadableModuleWidget):
-    """Says, honestly, that training is not started from here yet, and shows the command that starts it."""
+    """Loads the panel; ``BrainAnomalyTrainingLib.panel`` is what stands behind it."""
 
     def setup(self) -> None:
         """Build the panel; called once when the module is first opened."""
+        from BrainAnomalyTrainingLib.panel.panel import TrainingPanel
+
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = BrainAnomalyTrainingLogic()
-        self._addLabel("researchUseLabel", _("For research, not for diagnosis."))
-        self._addLabel(
-            "explanationLabel",
-            _("Training takes hours and runs outside 3D Slicer, on a computer with torch and monai. Start it with:"),
-        )
-        command = self._addLabel("commandLabel", self.logic.trainingCommand())
-        command.setTextInteractionFlags(qt.Qt.TextSelectableByMouse)
-        self.layout.addStretch(1)
+        widget = slicer.util.loadUI(self.resourcePath("UI/BrainAnomalyTraining.ui"))
+        self.layout.addWidget(widget)
+        widget.setMRMLScene(slicer.mrmlScene)
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self.panel = TrainingPanel(self.ui, self.logic.getParameterNode)
 
-    def _addLabel(self, name: str, text: str) -> Any:
-        label = qt.QLabel(text)
-        label.objectName = name
-        label.wordWrap = True
-        self.layout.addWidget(label)
-        return label
+    def enter(self) -> None:
+        """The user comes to the module: look at the run at once."""
+        self.panel.refresh()
+
+    def cleanup(self) -> None:
+        """The application closes or reloads the module; a training goes on."""
+        self.panel.close()
 
 
 class BrainAnomalyTrainingLogic(ScriptedLoadableModuleLogic):
-    """Where the training code lies and how it is started."""
+    """Trainings for scripts: start one, look at it, end it. Nothing here waits.
+
+    >>> from BrainAnomalyTraining import BrainAnomalyTrainingLogic
+    >>> from BrainAnomalyTrainingLib.panel.jobs import CohortJob, TrainingJob
+    >>> cohort = CohortJob("/data/healthy", "T1w")
+    >>> job = TrainingJob(cohort, "denoising", "quick", "auto", 0, "/data/models", "my_model")
+    >>> run = BrainAnomalyTrainingLogic().train(job)
+    >>> run.poll(); print(run.phase, run.state.step, run.state.losses)
+    >>> run.pause()
+    """
+
+    def getParameterNode(self) -> TrainingParameters:
+        """The panel's settings in the scene."""
+        from BrainAnomalyTrainingLib.panel.parameters import TrainingParameters
+
+        return TrainingParameters(ScriptedLoadableModuleLogic.getParameterNode(self))
 
     @staticmethod
-    def trainingCommand() -> str:
-        """The command line (of a POSIX shell) that trains the denoising detector."""
-        engine = find_spec("BrainAnomalyLib")
-        folders = [Path(__file__).resolve().parent]
-        if engine is not None and engine.origin is not None:
-            folders.append(Path(engine.origin).resolve().parents[1])
-        path = os.pathsep.join(map(str, dict.fromkeys(folders)))
-        program = "python -m BrainAnomalyTrainingLib.denoising_training"
-        return f'PYTHONPATH="{path}" {program} --data COHORT --out RESULTS'
+    def checkCohort(job: CohortJob) -> RunMonitor:
+        """Start finding and preparing the scans of a folder. Raises ValueError, in plain words, if it cannot."""
+        from BrainAnomalyTrainingLib.panel.jobs import start_check
+
+        return start_check(job)
+
+    @staticmethod
+    def train(job: TrainingJob) -> RunMonitor:
+        """Start a training, which this process does not need to outlive. Raises ValueError if it cannot."""
+        from BrainAnomalyTrainingLib.panel.jobs import start_training
+
+        return start_training(job)
+
+    @staticmethod
+    def run(folder: str | Path) -> RunMonitor:
+        """The run in a run folder, whoever started it."""
+        from BrainAnomalyTrainingLib.panel.run_monitor import RunMonitor
+
+        return RunMonitor(Path(folder))
 
 
 class BrainAnomalyTrainingTest(ScriptedLoadableModuleTest):
-    """Self-test: the command that the panel shows names code that is there."""
+    """Self-test in the running application: the command answers, and a folder without scans is refused in words."""
+
+    def setUp(self) -> None:
+        """Start from an empty scene."""
+        slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
         """Run every test."""
         self.setUp()
-        self.test_commandNamesExistingCode()
+        self.test_emptyFolderIsRefusedInWords()
+        self.setUp()
+        self.test_settingsAreKeptInTheScene()
 
-    def test_commandNamesExistingCode(self) -> None:
-        """The training program stands beside this module."""
-        program = Path(__file__).resolve().parent / "BrainAnomalyTrainingLib" / "denoising_training.py"
-        assert program.is_file()
-        assert program.stem in BrainAnomalyTrainingLogic.trainingCommand()
+    def test_emptyFolderIsRefusedInWords(self) -> None:
+        """A check of a folder without scans ends with a sentence that names the folder."""
+        import tempfile
+        import time
+
+        from BrainAnomalyTrainingLib.panel.jobs import CohortJob
+        from BrainAnomalyTrainingLib.panel.wording import situation
+
+        with tempfile.TemporaryDirectory() as folder:
+            run = BrainAnomalyTrainingLogic.checkCohort(CohortJob(folder, "T1w"))
+            deadline = time.monotonic() + 120.0
+            while run.phase.is_alive and time.monotonic() < deadline:
+                slicer.app.processEvents()
+                time.sleep(0.2)
+                run.poll()
+            assert run.phase.value == "failed", run.console()
+            assert folder in situation(run)
+        self.delayDisplay(_("Test passed"))
+
+    def test_settingsAreKeptInTheScene(self) -> None:
+        """What one object writes, another one reads from the same scene."""
+        BrainAnomalyTrainingLogic().getParameterNode().steps = 17
+        assert BrainAnomalyTrainingLogic().getParameterNode().steps == 17
         self.delayDisplay(_("Test passed"))

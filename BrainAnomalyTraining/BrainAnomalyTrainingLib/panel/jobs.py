@@ -1,0 +1,145 @@
+"""What the panel asks the command line to do: settings in, arguments or a plain sentence out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from BrainAnomalyLib.model_store import models_folder
+
+from .run_monitor import RunMonitor
+
+# Preset of the panel -> preset and precision of the command line; the GPU's device depends on the computer.
+PRESETS = {"quick": ("small", "no"), "paper": ("paper", "no"), "gpu": ("paper", "fp16")}
+_CHECKPOINT = "checkpoint.safetensors"
+_NAME = re.compile(r"[^\W_][\w.-]*")
+
+
+def checks_folder() -> Path:
+    """Where the checks of cohorts and their prepared scans are kept: beside the user's models."""
+    return models_folder().parent / "Cohorts"
+
+
+@dataclass(frozen=True)
+class CohortJob:
+    """A check of a folder of healthy scans; ``exclude`` names subjects."""
+
+    folder: str
+    contrast: str
+    exclude: tuple[str, ...] = ()
+
+    def problem(self) -> str:
+        """Why the check cannot be started, in plain words; "" if it can."""
+        if not self.folder.strip():
+            return _("Choose the folder of the healthy scans first.")
+        if not Path(self.folder).is_dir():
+            return _("There is no folder '{folder}'.").format(folder=self.folder)
+        return ""
+
+    def run_folder(self, checks: Path) -> Path:
+        """Where a check of this folder is kept under ``checks``: one place for each folder and contrast."""
+        identity = hashlib.sha256(f"{Path(self.folder).resolve()}\n{self.contrast}".encode()).hexdigest()[:16]
+        return checks / identity
+
+    def arguments(self, run: Path) -> list[str]:
+        """The ``prepare`` command."""
+        return ["prepare", self.folder, "--run", str(run), "--contrast", self.contrast, *excluding(self.exclude)]
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training: cohort, detector, preset (a key of PRESETS), device, number of steps (0: the preset's), target."""
+
+    cohort: CohortJob
+    detector: str
+    preset: str
+    device: str
+    steps: int
+    output_folder: str
+    package_name: str
+
+    @property
+    def package(self) -> Path:
+        """The package folder to be made."""
+        return Path(self.output_folder) / self.package_name
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the training keeps its state: beside the package."""
+        return self.package.with_name(self.package.name + ".training")
+
+    def problem(self) -> str:
+        """Why the training cannot be started, in plain words; "" if it can."""
+        if self.cohort.problem():
+            return self.cohort.problem()
+        if not self.detector:
+            return _("Choose a detector first.")
+        return self._device_problem() or self._target_problem()
+
+    def arguments(self, cache: Path) -> list[str]:
+        """The ``train`` command; prepared scans are kept in ``cache``."""
+        preset, precision = PRESETS[self.preset]
+        steps = ["--steps", str(self.steps)] if self.steps > 0 else []
+        return [
+            *("train", self.cohort.folder, "--detector", self.detector),
+            *("--out", str(self.package), "--run", str(self.run_folder), "--cache", str(cache)),
+            *("--preset", preset, "--precision", precision, "--device", self._device()),
+            *("--contrast", self.cohort.contrast),
+            *steps,
+            *excluding(self.cohort.exclude),
+        ]
+
+    def _device(self) -> str:
+        if self.device != "auto":
+            return self.device
+        return {"quick": "cpu", "gpu": "mps" if sys.platform == "darwin" else "cuda"}.get(self.preset, "auto")
+
+    def _device_problem(self) -> str:
+        if self.preset == "gpu" and self.device == "cpu":
+            return _("The GPU preset does not run on the processor: choose another device or preset.")
+        return ""
+
+    def _target_problem(self) -> str:
+        if not self.output_folder.strip():
+            return _("Choose the folder that the package is saved in first.")
+        if not Path(self.output_folder).is_dir():
+            return _("There is no folder '{folder}' to save the package in.").format(folder=self.output_folder)
+        if not _NAME.fullmatch(self.package_name):
+            return _("Give the package a name of letters, digits, '.', '-' and '_'.")
+        if self.package.is_file() or (self.package.is_dir() and any(self.package.iterdir())):
+            return _("'{package}' exists already: choose another name.").format(package=self.package)
+        if (self.run_folder / _CHECKPOINT).is_file():
+            return _("A training of this name was begun before: press Resume, or choose another name.")
+        return ""
+
+
+def excluding(subjects: tuple[str, ...]) -> list[str]:
+    """The arguments that leave subjects out."""
+    return ["--exclude", *subjects] if subjects else []
+
+
+def start_check(job: CohortJob) -> RunMonitor:
+    """Find and prepare the scans, from the beginning. Raises ValueError with the job's problem, OSError."""
+    _refuse(job.problem())
+    folder = job.run_folder(checks_folder())
+    run = RunMonitor(folder)
+    run.start(job.arguments(folder), anew=True)
+    return run
+
+
+def start_training(job: TrainingJob) -> RunMonitor:
+    """Train with the scans that a check has prepared, or prepare them first. Raises ValueError, OSError."""
+    _refuse(job.problem())
+    run = RunMonitor(job.run_folder)
+    run.start(job.arguments(job.cohort.run_folder(checks_folder()) / "cache"))
+    return run
+
+
+def _refuse(problem: str) -> None:
+    if problem:
+        raise ValueError(problem)

@@ -1,0 +1,207 @@
+"""The training panel: starts commands, watches them by a timer, and lets only those buttons be pressed that make sense.
+
+The run goes on without the panel. It is found again by the folder that the scene or the application's settings name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from .cohort_view import CohortView
+from .example_volumes import load_example, show_example
+from .jobs import start_check, start_training
+from .last_run import remember, remembered, run_to_show
+from .parameters import TrainingParameters
+from .run_monitor import Phase, RunMonitor
+from .run_view import RunView, allow, example_file
+from .settings_view import SettingsView
+from .wording import copied_log
+
+POLL_MILLISECONDS = 500
+
+
+class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
+    """Everything behind the widgets of ``BrainAnomalyTraining.ui``.
+
+    ``ui`` holds the widgets by name; ``parameters`` makes the parameter object of the scene that is open now.
+    """
+
+    def __init__(self, ui: Any, parameters: Callable[[], TrainingParameters]) -> None:
+        VTKObservationMixin.__init__(self)
+        self.ui = ui
+        self.monitor = RunMonitor.none()
+        self._new_parameters = parameters
+        self._settings = SettingsView(ui, self._on_cohort_changed)
+        self._cohort = CohortView(ui.cohortTable, ui.thumbnailLabel, self._on_excluded)
+        self._run = RunView(ui)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._connect()
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closes)
+        self.addObserver(scene, scene.EndCloseEvent, self._on_scene_closed)
+        self._open_scene()
+
+    def close(self) -> None:
+        """The panel goes away; a run goes on."""
+        self._timer.stop()
+        self.removeObservers()
+        self._settings.release()
+
+    def refresh(self) -> None:
+        """Look at the run again, as when the module is entered."""
+        self.monitor.poll()
+        self.update()
+
+    def update(self) -> None:
+        """Show the run and what can be done with it now."""
+        self._run.show(self.monitor)
+        if self.monitor.cohort in ("", self._settings.cohort_folder):
+            self._cohort.show(self.monitor.state.scans, self.monitor.folder)
+        self._update_controls()
+
+    def _open_scene(self) -> None:
+        """Show the settings of the scene, and its run or the last one."""
+        parameters = self._new_parameters()
+        self._settings.bind(parameters)
+        self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_parameters)
+        if not self.monitor.phase.is_alive:
+            self._watch(run_to_show(parameters.runFolder, remembered()))
+        if not parameters.cohortFolder:
+            parameters.cohortFolder = self.monitor.cohort
+        self._cohort.show_excluded(parameters.excluded)
+        self.update()
+
+    def _on_scene_closes(self, caller: Any = None, event: Any = None) -> None:
+        self.removeObservers(self._on_parameters)
+        self._settings.release()
+
+    def _on_scene_closed(self, caller: Any = None, event: Any = None) -> None:
+        self._open_scene()
+
+    def _connect(self) -> None:
+        self._timer.connect("timeout()", self._on_timer)
+        for button, slot in (
+            (self.ui.checkCohortButton, self._on_check_cohort),
+            (self.ui.startButton, self._on_start),
+            (self.ui.pauseButton, self._on_pause),
+            (self.ui.resumeButton, self._on_resume),
+            (self.ui.cancelButton, self._on_cancel),
+            (self.ui.showLossButton, self._on_show_loss),
+            (self.ui.showExampleButton, self._on_show_example),
+            (self.ui.useButton, self._on_use),
+            (self.ui.copyLogButton, self._on_copy_log),
+        ):
+            button.connect("clicked()", slot)
+
+    def _watch(self, monitor: RunMonitor) -> None:
+        self.monitor = monitor
+        if not monitor.folder.is_dir():
+            return
+        remember(monitor.folder)
+        if self._settings.parameters is not None:
+            self._settings.parameters.runFolder = str(monitor.folder)
+        self._timer.start()
+
+    def _on_timer(self) -> None:
+        if self.monitor.poll():
+            self.update()
+        if not self.monitor.phase.is_alive:
+            self._timer.stop()
+
+    def _on_parameters(self, caller: Any = None, event: Any = None) -> None:
+        self._settings.refresh()
+        self._find_begun_training()
+        self._update_controls()
+
+    def _find_begun_training(self) -> None:
+        """Where the settings name a training that was begun, show it, so that it can be resumed."""
+        folder = self._settings.training_job().run_folder
+        if self.monitor.phase.is_alive or folder == self.monitor.folder or not folder.is_dir():
+            return
+        self._watch(RunMonitor(folder))
+        self.update()
+
+    def _on_cohort_changed(self) -> None:
+        self._cohort.clear()
+        self._cohort.show_excluded(())
+
+    def _on_excluded(self, subjects: list[str]) -> None:
+        if self._settings.parameters is not None:
+            self._settings.parameters.excluded = subjects
+
+    def _on_check_cohort(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The check could not be started.")):
+            self._cohort.clear()
+            self._watch(start_check(self._settings.cohort_job()))
+            self.update()
+
+    def _on_start(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The training could not be started.")):
+            self._watch(start_training(self._settings.training_job()))
+            self.update()
+
+    def _on_resume(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The training could not be resumed.")):
+            self.monitor.start(self.monitor.arguments)
+            self._watch(self.monitor)
+            self.update()
+
+    def _on_pause(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The training could not be paused.")):
+            self.monitor.pause()
+            self.update()
+
+    def _on_cancel(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The run could not be cancelled.")):
+            self.monitor.cancel()
+            self.update()
+
+    def _on_show_loss(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The loss curve could not be shown.")):
+            chart = self._run.draw_losses(self.monitor).chart
+            slicer.modules.plots.logic().ShowChartInLayout(chart)
+
+    def _on_show_example(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The example could not be shown.")):
+            path = example_file(self.monitor, "volume")
+            if path is not None:
+                show_example(load_example(slicer.mrmlScene, path))
+
+    def _on_use(self) -> None:
+        from BrainAnomalyLib.model_store import import_package
+
+        with slicer.util.tryWithErrorDisplay(_("The package could not be added to your models."), waitCursor=True):
+            if self.monitor.state.package is not None:
+                import_package(self.monitor.state.package)
+                slicer.util.selectModule("BrainAnomaly")
+
+    def _on_copy_log(self) -> None:
+        slicer.app.clipboard().setText(copied_log(self.monitor, self.ui.logEdit.toPlainText()))
+
+    def _update_controls(self) -> None:
+        if self._settings.parameters is None:
+            return
+        alive = self.monitor.phase.is_alive
+        self._settings.enable(not alive)
+        busy = _("A run is going on.") if alive else ""
+        cohort, training = self._settings.cohort_job(), self._settings.training_job()
+        allow(self.ui.checkCohortButton, busy or cohort.problem(), _("Find and prepare the scans."))
+        allow(self.ui.startButton, busy or training.problem(), _("Train the detector on the scans."))
+        self._update_run_controls()
+
+    def _update_run_controls(self) -> None:
+        phase = self.monitor.phase
+        problem = "" if self.monitor.is_training and phase is Phase.RUNNING else _("No training is running.")
+        allow(self.ui.pauseButton, problem, _("Write a checkpoint and stop; Resume goes on."))
+        problem = "" if phase in (Phase.STARTING, Phase.RUNNING, Phase.PAUSING) else _("Nothing is running.")
+        allow(self.ui.cancelButton, problem, _("End the run."))
+        problem = "" if self.monitor.can_resume else _("No training is paused.")
+        allow(self.ui.resumeButton, problem, _("Go on from the last checkpoint."))

@@ -1,0 +1,166 @@
+"""What the panel says about a run, in plain words."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ..run_folder import Event
+from .run_monitor import Phase, RunMonitor
+from .run_state import RunState
+
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+_KILLED = 9
+_TRACEBACK_LINE = re.compile(r"^(Traceback|\s+(File \"|\S))")
+
+
+def situation(monitor: RunMonitor) -> str:
+    """One or two sentences: what the run does now, or how it ended and what to do next."""
+    state = monitor.state
+    sentences = {
+        Phase.NEW: "",
+        Phase.STARTING: _("Starting; loading the libraries takes some seconds."),
+        Phase.RUNNING: state.message,
+        Phase.PAUSING: _("Pausing: the current step is finished and a checkpoint is written."),
+        Phase.CANCELLING: _("Cancelling: the current step is ended."),
+        Phase.PAUSED: _("Paused at step {step}. Resume goes on, also after a restart.").format(step=state.step),
+        Phase.CANCELLED: _("Cancelled."),
+    }
+    if monitor.phase in sentences:
+        return sentences[monitor.phase]
+    return finished(state) if monitor.phase is Phase.FINISHED else failure(monitor)
+
+
+def stage(name: str) -> str:
+    """A stage of a command."""
+    stages = {
+        "find": _("Finding scans"),
+        "prepare": _("Preparing scans"),
+        "train": _("Training"),
+        "calibrate": _("Calibrating on healthy scans"),
+        "export": _("Writing the package"),
+    }
+    return stages.get(name, name)
+
+
+def calibration(values: Mapping[str, Any]) -> str:
+    """What a calibration promises: threshold, scans, false positives."""
+    threshold, scans = values.get("default_threshold"), values.get("scans")
+    if threshold is None:
+        return _("Not calibrated.")
+    text = _("Default threshold {threshold}, calibrated on {scans} healthy scans.")
+    return text.format(threshold=f"{threshold:.4g}", scans=scans)
+
+
+def finished(state: RunState) -> str:
+    """What a finished command has done."""
+    if state.command == "prepare":
+        return cohort_summary(list(state.scans.values()))
+    return _("Finished. The package is in '{folder}'.").format(folder=state.package)
+
+
+def cohort_summary(scans: list[Event]) -> str:
+    """How many scans of a cohort can be used."""
+    skipped = sum(scan.get("status") == "skipped" for scan in scans)
+    doubtful = sum(scan.get("registration") == "doubtful" for scan in scans)
+    parts = [_("{count} of {all} scans can be used.").format(count=len(scans) - skipped, all=len(scans))]
+    if skipped:
+        parts.append(_("{count} are skipped: see the notes in the table.").format(count=skipped))
+    if doubtful:
+        parts.append(_("The registration of {count} is doubtful: look at their pictures.").format(count=doubtful))
+    return " ".join(parts)
+
+
+def failure(monitor: RunMonitor) -> str:
+    """Why a run failed: the command's own sentence, else what its exit code and last words tell."""
+    error = monitor.state.error
+    if error is not None and error.get("message"):
+        return error_sentence(error)
+    reason, words = exit_sentence(monitor.exit_code), last_words(monitor.console())
+    return _("{reason} Last words: {words}").format(reason=reason, words=words) if words else reason
+
+
+def error_sentence(error: Event) -> str:
+    """What a command says is wrong, and what to do about it."""
+    return f"{error.get('message') or ''} {error.get('remedy') or ''}".strip()
+
+
+def exit_sentence(code: int | None) -> str:
+    """What an exit code means; None when it is not known, as after a restart of 3D Slicer or the computer."""
+    if code is None:
+        return _(
+            "The run ended without a word: the process was killed, or the computer was restarted. "
+            "Resume goes on from the last checkpoint."
+        )
+    if code in (-_KILLED, 128 + _KILLED):
+        return _(
+            "The process was killed by the system or by somebody, often because memory ran out. "
+            "Resume goes on from the last checkpoint."
+        )
+    reasons = {
+        2: _("The command did not understand a setting."),
+        3: _("A scan could not be read."),
+        4: _("A model package is missing or damaged."),
+        5: _("A scan could not be prepared."),
+        6: _("A result could not be written."),
+        7: _("A Python package is missing: open Setup in the Brain Anomaly module."),
+    }
+    return reasons.get(code, _("The process ended unexpectedly (exit code {code}).").format(code=code))
+
+
+def last_words(console: str) -> str:
+    """The last line that the command printed, lines of a traceback left out."""
+    lines = [line for line in console.splitlines() if line.strip() and not _TRACEBACK_LINE.match(line)]
+    return lines[-1].strip() if lines else ""
+
+
+def duration(seconds: float) -> str:
+    """A time in one or two units."""
+    seconds = max(0.0, seconds)
+    if seconds < _MINUTE:
+        return _("{count} s").format(count=math.ceil(seconds))
+    if seconds < _HOUR:
+        return _("{count} min").format(count=math.ceil(seconds / _MINUTE))
+    if seconds < _DAY:
+        return _("{hours} h {minutes} min").format(hours=int(seconds // _HOUR), minutes=int(seconds % _HOUR // _MINUTE))
+    return _("{days} d {hours} h").format(days=int(seconds // _DAY), hours=int(seconds % _DAY // _HOUR))
+
+
+def loss_sentence(state: RunState) -> str:
+    """Step and losses of now."""
+    if not state.losses:
+        return _("No loss yet.")
+    text = _("Step {step} of {steps}, loss {loss}").format(
+        step=state.step, steps=state.steps, loss=f"{state.losses[max(state.losses)]:.4g}"
+    )
+    if not state.validation_losses:
+        return text
+    step = max(state.validation_losses)
+    loss = f"{state.validation_losses[step]:.4g}"
+    return _("{text}, validation loss {loss} at step {step}").format(text=text, loss=loss, step=step)
+
+
+def log_line(event: Event, clock: str) -> str:
+    """An event as a line of the log; "" for those that are shown elsewhere."""
+    texts: dict[str, Any] = {
+        "started": lambda: _("{command} started").format(command=event.get("command", "")),
+        "stage": lambda: event.get("message", ""),
+        "warning": lambda: _("Warning: {text}").format(text=event.get("message", "")),
+        "paused": lambda: _("paused at step {step}").format(step=event.get("step", "")),
+        "cancelled": lambda: _("cancelled"),
+        "error": lambda: _("Error: {text}").format(text=error_sentence(event)),
+        "finished": lambda: _("finished"),
+    }
+    text = texts.get(event["event"], lambda: "")()
+    return f"{clock} {text}" if text else ""
+
+
+def copied_log(monitor: RunMonitor, log: str) -> str:
+    """The log for a report of what went wrong: the command, its events, and what it printed."""
+    command = " ".join(["python -m BrainAnomalyTrainingLib", *map(shlex.quote, monitor.arguments)])
+    return "\n".join((command, log, monitor.console()))
