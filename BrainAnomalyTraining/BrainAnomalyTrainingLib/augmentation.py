@@ -10,7 +10,17 @@ from torch.nn import functional
 
 
 def augment(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Augmented images and masks (n, 1, i, j, k; i runs left to right); background stays 0."""
+    """Augmented images and masks (n, 1, i, j[, k]; i runs left to right); background stays 0.
+
+    The volumes of a batch share pose, contrast and blur; axial slices, of which a batch holds many, each get their own.
+    """
+    if images.ndim == 4:
+        pairs = [_augmented(images[one : one + 1], masks[one : one + 1], generator) for one in range(len(images))]
+        return torch.cat([image for image, _ in pairs]), torch.cat([mask for _, mask in pairs])
+    return _augmented(images, masks, generator)
+
+
+def _augmented(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     images, masks = _pose(images, masks, generator)
     images = _contrast(images, generator)
     images = images * _drift(images, generator)
@@ -22,10 +32,11 @@ def augment(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[
 
 def _pose(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mirror with probability 0.5 and a small affine misalignment, as registrations leave it."""
+    axes = images.ndim - 2
     if _uniform(generator) < 0.5:
         images, masks = torch.flip(images, (2,)), torch.flip(masks, (2,))
-    matrix = torch.eye(3) + 0.03 * torch.randn((3, 3), generator=generator)
-    shift = 0.03 * torch.randn((3, 1), generator=generator)
+    matrix = torch.eye(axes) + 0.03 * torch.randn((axes, axes), generator=generator)
+    shift = 0.03 * torch.randn((axes, 1), generator=generator)
     theta = torch.cat([matrix, shift], dim=1)[None].expand(len(images), -1, -1)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     moved = functional.grid_sample(torch.cat([images, masks], dim=1), grid, align_corners=False)
@@ -52,21 +63,24 @@ def _random_curve(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _drift(images: Tensor, generator: torch.Generator) -> Tensor:
-    """A smooth multiplicative field exp(N(0, 0.1)) on a 3 x 3 x 3 grid: what bias correction leaves behind."""
-    field = 0.1 * torch.randn((len(images), 1, 3, 3, 3), generator=generator)
-    return torch.exp(functional.interpolate(field, size=images.shape[2:], mode="trilinear", align_corners=True))
+    """A smooth multiplicative field exp(N(0, 0.1)), three knots along each axis: what bias correction leaves behind."""
+    axes = images.ndim - 2
+    field = 0.1 * torch.randn((len(images), 1, *[3] * axes), generator=generator)
+    mode = "trilinear" if axes == 3 else "bilinear"
+    return torch.exp(functional.interpolate(field, size=images.shape[2:], mode=mode, align_corners=True))
 
 
 def _blur(images: Tensor, sigma: float) -> Tensor:
     offsets = torch.arange(-2, 3, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = kernel / kernel.sum()
-    for axis in range(3):
-        shape = [1, 1, 1, 1, 1]
+    axes = images.ndim - 2
+    convolve = functional.conv3d if axes == 3 else functional.conv2d
+    for axis in range(axes):
+        shape, padding = [1] * (axes + 2), [0] * axes
         shape[2 + axis] = 5
-        padding = [0, 0, 0]
         padding[axis] = 2
-        images = functional.conv3d(images, kernel.reshape(shape), padding=padding)
+        images = convolve(images, kernel.reshape(shape), padding=padding)
     return images
 
 

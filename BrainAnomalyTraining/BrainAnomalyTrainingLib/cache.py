@@ -1,8 +1,9 @@
 """Prepared scans on disk, so that each is prepared once per recipe.
 
 A file is named by the hash of the scan's content and that of the recipe, so it holds whatever the scan's file is
-called or wherever it lies. It is safetensors: ``image`` (float16) and ``mask`` (uint8) on the recipe's template grid
-(i, j, k in RAS order), and in its metadata, as JSON, what the preparation found. Opening one reads no voxel.
+called or wherever it lies. It is safetensors: ``slices`` (float16 intensities) and ``brain_slices`` (uint8 mask) on the
+recipe's template grid, axial slices first (k, i, j; RAS) so that one is read at once, and in its metadata, as JSON,
+what the preparation found. Opening a file reads no voxel.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from BrainAnomalyLib.detectors.fitting import SMALLEST_BRAIN_FRACTION
 from BrainAnomalyLib.errors import BrainAnomalyError, OutputError, PreparationError, ScanError
 from BrainAnomalyLib.geometry import Array, FloatArray, MaskArray
 from BrainAnomalyLib.preparation.contrast import ContrastGuess
+from BrainAnomalyLib.preparation.grids import grid_named
 from BrainAnomalyLib.preparation.intensity import IntensityScale
 from BrainAnomalyLib.preparation.pipeline import AlignedScan, align, into_template
 from BrainAnomalyLib.preparation.prepared import PreparedScan
@@ -42,6 +45,7 @@ Status = Literal["prepared", "cached", "skipped"]
 Prepared = tuple[FloatArray, MaskArray]
 
 FORMAT = 1
+_IMAGE, _MASK = "slices", "brain_slices"
 QUANTILES = 101
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC, errno.EFBIG)
 _PARTIAL = re.compile(r".*\.(\d+)\.partial")
@@ -77,16 +81,21 @@ class CachedScan:
 
     def image(self) -> FloatArray:
         """Prepared intensities (i, j, k) in template space, 0 outside the brain; read from disk."""
-        return np.asarray(_tensor(self.file, "image"), dtype=np.float32)
+        return np.ascontiguousarray(np.moveaxis(_tensor(self.file, _IMAGE), 0, 2), dtype=np.float32)
 
     def mask(self) -> MaskArray:
         """Brain mask (i, j, k) in template space; read from disk."""
-        return np.asarray(_tensor(self.file, "mask"), dtype=np.bool_)
+        return np.ascontiguousarray(np.moveaxis(_tensor(self.file, _MASK), 0, 2), dtype=np.bool_)
 
     def axial_slice(self, index: int) -> tuple[FloatArray, MaskArray]:
         """Image and mask (i, j) of one axial slice, without reading the others."""
-        image, mask = (_tensor(self.file, name, index) for name in ("image", "mask"))
+        image, mask = (_tensor(self.file, name, index) for name in (_IMAGE, _MASK))
         return np.asarray(image, dtype=np.float32), np.asarray(mask, dtype=np.bool_)
+
+    def slices_with_brain(self, least: float = SMALLEST_BRAIN_FRACTION) -> list[int]:
+        """Indices k of the axial slices in which at least ``least`` of all voxels are brain."""
+        width, depth = grid_named(self.facts["recipe"]["grid"]).shape[:2]
+        return [index for index, count in enumerate(self.brain_per_slice) if count >= least * width * depth]
 
     def guess(self) -> ContrastGuess:
         """The contrast as told from the intensities."""
@@ -170,7 +179,7 @@ def open_cached(file: Path, scan: CohortScan) -> CachedScan | None:
     try:
         with safe_open(file, framework="numpy") as stored:
             facts = json.loads(stored.metadata()["facts"])
-            whole = {"image", "mask"} <= set(stored.keys()) and facts["format"] == FORMAT
+            whole = {_IMAGE, _MASK} <= set(stored.keys()) and facts["format"] == FORMAT
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
     return _described(file, scan, facts) if whole else None
@@ -213,7 +222,7 @@ def _tensor(file: Path, name: str, axial: int | None = None) -> Any:
     from safetensors import safe_open
 
     with safe_open(file, framework="numpy") as stored:
-        return stored.get_tensor(name) if axial is None else stored.get_slice(name)[:, :, axial]
+        return stored.get_tensor(name) if axial is None else stored.get_slice(name)[axial]
 
 
 def _cached_or_prepared(task: CacheTask) -> CacheOutcome:
@@ -301,10 +310,10 @@ def _serialized(prepared: PreparedScan, scan: Scan) -> bytes:
     from safetensors.numpy import save
 
     tensors: dict[str, Array] = {
-        "image": prepared.image.astype(np.float16),
-        "mask": prepared.brain_mask.astype(np.uint8),
+        _IMAGE: np.ascontiguousarray(np.moveaxis(prepared.image, 2, 0), dtype=np.float16),
+        _MASK: np.ascontiguousarray(np.moveaxis(prepared.brain_mask, 2, 0), dtype=np.uint8),
     }
-    digest = hashlib.sha256(tensors["image"].tobytes() + tensors["mask"].tobytes()).hexdigest()
+    digest = hashlib.sha256(tensors[_IMAGE].tobytes() + tensors[_MASK].tobytes()).hexdigest()
     inside = prepared.image[prepared.brain_mask]
     facts = {
         "format": FORMAT,
