@@ -8,6 +8,7 @@ a killed training goes on exactly where its last checkpoint stood.
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -235,18 +236,24 @@ class Trainer:
 
     def _validate(self, shown: tuple[Tensor, Tensor]) -> float:
         """Mean absolute error of restored validation images in the brain; keeps the best network so far."""
-        images, masks = (part.to(self.accelerator.device) for part in shown)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             generator = torch.Generator().manual_seed(0)
-            restored = self.family.restore(self.average, self.preset.config, images, masks, generator)
-        error = float(masked_mean((restored.pseudo_healthy.float() - images).abs(), masks))
+            pieces = list(zip(*(part.split(self.piece) for part in shown), strict=True))
+            errors = [self._restoration_error(images, masks, generator) for images, masks in pieces]
+        weights = [float(masks.sum()) for _, masks in pieces]
+        error = sum(map(operator.mul, errors, weights)) / max(sum(weights), 1.0)
         if self.watch is not None and self.accelerator.is_main_process:
             with torch.random.fork_rng(devices=[]):
                 self.watch(self.step, self.detector())
         if self.step > max(phase.starts for phase in self.phases) * self.options.steps:
             self._keep_best(error)
         return error
+
+    def _restoration_error(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> float:
+        images, masks = images.to(self.accelerator.device), masks.to(self.accelerator.device)
+        restored = self.family.restore(self.average, self.preset.config, images, masks, generator)
+        return float(masked_mean((restored.pseudo_healthy.float() - images).abs(), masks))
 
     def _keep_best(self, error: float) -> None:
         self._since_best += 1
@@ -280,7 +287,7 @@ class Trainer:
         return bool(self.accelerator.reduce(word, "sum").item() > 0)
 
     def _optimizer(self, phase: Phase) -> Any:
-        places = [getattr(self.network, name) for name in phase.modules] or [self.network]
+        places = [self.network.get_submodule(name) for name in phase.modules] or [self.network]
         parameters = [value for place in places for value in place.parameters() if value.requires_grad]
         return self.accelerator.prepare_optimizer(optimizer_for(phase.optimizer, parameters))
 

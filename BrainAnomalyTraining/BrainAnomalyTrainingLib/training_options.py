@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from BrainAnomalyLib.detectors.learning import OptimizerSettings, Phase
@@ -50,6 +51,9 @@ class TrainingOptions:
 def accelerator_for(device: str, precision: Precision) -> Accelerator:
     """An accelerator on the chosen device. Raises OptionsError for a device that is not there."""
     chosen = choose_device(device)
+    if not torch.distributed.is_initialized():
+        # A program may train twice, on another device or with another precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), InitProcessGroupKwargs(timeout=_WAIT)]
     return Accelerator(cpu=chosen == "cpu", mixed_precision=precision, kwargs_handlers=handlers)
 

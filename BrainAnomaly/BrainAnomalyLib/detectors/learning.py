@@ -53,7 +53,7 @@ class OptimizerSettings:
 class Phase:
     """One part of a training: which modules it updates, when, and with which optimizer.
 
-    ``modules`` are attribute names of the network, all of it if empty. The phase is active from ``starts`` to
+    ``modules`` are names of the network's submodules, all of it if empty. The phase is active from ``starts`` to
     ``ends`` (shares of the whole training, in [0, 1]) and then at every ``every``-th step. ``loss`` is computed by the
     family's ``training_step`` under the phase's name.
     """
