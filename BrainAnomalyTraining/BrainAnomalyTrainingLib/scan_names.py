@@ -35,7 +35,7 @@ def _words(*patterns: str) -> re.Pattern[str]:
 
 _SIZE = r"(?:\d+mm)?"
 _CONTRASTS: tuple[tuple[Contrast, re.Pattern[str]], ...] = (
-    ("T1w", _words(r"t1w?[-_ ]?flair")),
+    ("T1w", _words(r"t1[- ]?flair")),
     ("FLAIR", _words(rf"(?:t2w?[-_ ])?flair{_SIZE}", r"t2flair", r"dark[-_ ]?fluid", "tirm")),
     (
         "T1w",
