@@ -70,9 +70,8 @@ class BrainAnomalyTrainingLogic(ScriptedLoadableModuleLogic):
 
     >>> from BrainAnomalyTraining import BrainAnomalyTrainingLogic
     >>> from BrainAnomalyTrainingLib.panel.jobs import CohortJob, TrainingJob
-    >>> cohort = CohortJob("/data/healthy", "T1w")
-    >>> job = TrainingJob(cohort, "denoising", "quick", "auto", 0, "/data/models", "my_model")
-    >>> run = BrainAnomalyTrainingLogic().train(job)
+    >>> cohort = CohortJob("/data/healthy", "T1w", "denoising", preset="quick")
+    >>> run = BrainAnomalyTrainingLogic().train(TrainingJob(cohort, "/data/models", "my_model"))
     >>> run.poll(); print(run.phase, run.state.step, run.state.losses)
     >>> run.pause()
     """
@@ -128,7 +127,7 @@ class BrainAnomalyTrainingTest(ScriptedLoadableModuleTest):
         from BrainAnomalyTrainingLib.panel.wording import situation
 
         with tempfile.TemporaryDirectory() as folder:
-            run = BrainAnomalyTrainingLogic.checkCohort(CohortJob(folder, "T1w"))
+            run = BrainAnomalyTrainingLogic.checkCohort(CohortJob(folder, "T1w", "denoising"))
             deadline = time.monotonic() + 120.0
             while run.phase.is_alive and time.monotonic() < deadline:
                 slicer.app.processEvents()

@@ -25,13 +25,19 @@ def checks_folder() -> Path:
     return models_folder().parent / "Cohorts"
 
 
+def cache_folder() -> Path:
+    """Where prepared scans are kept; checks and trainings share them. It may be deleted when nothing runs."""
+    return checks_folder() / "prepared-scans"
+
+
 @dataclass(frozen=True)
 class CohortJob:
-    """A check of a folder of healthy scans; ``exclude`` names subjects."""
+    """A check of a folder of healthy scans, prepared as a detector's preset (a key of PRESETS) needs them."""
 
     folder: str
     contrast: str
-    exclude: tuple[str, ...] = ()
+    detector: str
+    preset: str = "quick"
 
     def problem(self) -> str:
         """Why the check cannot be started, in plain words; "" if it can."""
@@ -39,29 +45,32 @@ class CohortJob:
             return _("Choose the folder of the healthy scans first.")
         if not Path(self.folder).is_dir():
             return _("There is no folder '{folder}'.").format(folder=self.folder)
-        return ""
+        return "" if self.detector else _("Choose a detector first.")
 
-    def run_folder(self, checks: Path) -> Path:
-        """Where a check of this folder is kept under ``checks``: one place for each folder and contrast."""
+    @property
+    def run_folder(self) -> Path:
+        """Where a check of this folder keeps its state: one place for each folder and contrast."""
         identity = hashlib.sha256(f"{Path(self.folder).resolve()}\n{self.contrast}".encode()).hexdigest()[:16]
-        return checks / identity
+        return checks_folder() / identity
 
-    def arguments(self, run: Path) -> list[str]:
+    def arguments(self) -> list[str]:
         """The ``prepare`` command."""
-        return ["prepare", self.folder, "--run", str(run), "--contrast", self.contrast, *excluding(self.exclude)]
+        return [
+            *("prepare", self.folder, "--run", str(self.run_folder), "--cache", str(cache_folder())),
+            *("--contrast", self.contrast, "--detector", self.detector, "--preset", PRESETS[self.preset][0]),
+        ]
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A training: cohort, detector, preset (a key of PRESETS), device, number of steps (0: the preset's), target."""
+    """A training: cohort with detector and preset, target, device, steps (0: the preset's), subjects to leave out."""
 
     cohort: CohortJob
-    detector: str
-    preset: str
-    device: str
-    steps: int
     output_folder: str
     package_name: str
+    device: str = "auto"
+    steps: int = 0
+    exclude: tuple[str, ...] = ()
 
     @property
     def package(self) -> Path:
@@ -77,30 +86,29 @@ class TrainingJob:
         """Why the training cannot be started, in plain words; "" if it can."""
         if self.cohort.problem():
             return self.cohort.problem()
-        if not self.detector:
-            return _("Choose a detector first.")
         return self._device_problem() or self._target_problem()
 
-    def arguments(self, cache: Path) -> list[str]:
-        """The ``train`` command; prepared scans are kept in ``cache``."""
-        preset, precision = PRESETS[self.preset]
+    def arguments(self) -> list[str]:
+        """The ``train`` command."""
+        preset, precision = PRESETS[self.cohort.preset]
+        excluding = ["--exclude", *self.exclude] if self.exclude else []
         steps = ["--steps", str(self.steps)] if self.steps > 0 else []
         return [
-            *("train", self.cohort.folder, "--detector", self.detector),
-            *("--out", str(self.package), "--run", str(self.run_folder), "--cache", str(cache)),
+            *("train", self.cohort.folder, "--detector", self.cohort.detector),
+            *("--out", str(self.package), "--run", str(self.run_folder), "--cache", str(cache_folder())),
             *("--preset", preset, "--precision", precision, "--device", self._device()),
             *("--contrast", self.cohort.contrast),
             *steps,
-            *excluding(self.cohort.exclude),
+            *excluding,
         ]
 
     def _device(self) -> str:
         if self.device != "auto":
             return self.device
-        return {"quick": "cpu", "gpu": "mps" if sys.platform == "darwin" else "cuda"}.get(self.preset, "auto")
+        return {"quick": "cpu", "gpu": "mps" if sys.platform == "darwin" else "cuda"}.get(self.cohort.preset, "auto")
 
     def _device_problem(self) -> str:
-        if self.preset == "gpu" and self.device == "cpu":
+        if self.cohort.preset == "gpu" and self.device == "cpu":
             return _("The GPU preset does not run on the processor: choose another device or preset.")
         return ""
 
@@ -118,17 +126,11 @@ class TrainingJob:
         return ""
 
 
-def excluding(subjects: tuple[str, ...]) -> list[str]:
-    """The arguments that leave subjects out."""
-    return ["--exclude", *subjects] if subjects else []
-
-
 def start_check(job: CohortJob) -> RunMonitor:
     """Find and prepare the scans, from the beginning. Raises ValueError with the job's problem, OSError."""
     _refuse(job.problem())
-    folder = job.run_folder(checks_folder())
-    run = RunMonitor(folder)
-    run.start(job.arguments(folder), anew=True)
+    run = RunMonitor(job.run_folder)
+    run.start(job.arguments(), anew=True)
     return run
 
 
@@ -136,7 +138,7 @@ def start_training(job: TrainingJob) -> RunMonitor:
     """Train with the scans that a check has prepared, or prepare them first. Raises ValueError, OSError."""
     _refuse(job.problem())
     run = RunMonitor(job.run_folder)
-    run.start(job.arguments(job.cohort.run_folder(checks_folder()) / "cache"))
+    run.start(job.arguments())
     return run
 
 

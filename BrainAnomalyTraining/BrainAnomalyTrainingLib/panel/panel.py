@@ -16,6 +16,7 @@ from slicer.util import VTKObservationMixin
 
 from .cohort_view import CohortView
 from .example_volumes import load_example, show_example
+from .failures import told
 from .jobs import start_check, start_training
 from .last_run import remember, remembered, run_to_show
 from .parameters import TrainingParameters
@@ -138,39 +139,39 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
             self._settings.parameters.excluded = subjects
 
     def _on_check_cohort(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The check could not be started.")):
+        with told(_("The check could not be started.")):
             self._cohort.clear()
             self._watch(start_check(self._settings.cohort_job()))
             self.update()
 
     def _on_start(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The training could not be started.")):
+        with told(_("The training could not be started.")):
             self._watch(start_training(self._settings.training_job()))
             self.update()
 
     def _on_resume(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The training could not be resumed.")):
+        with told(_("The training could not be resumed.")):
             self.monitor.start(self.monitor.arguments)
             self._watch(self.monitor)
             self.update()
 
     def _on_pause(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The training could not be paused.")):
+        with told(_("The training could not be paused.")):
             self.monitor.pause()
             self.update()
 
     def _on_cancel(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The run could not be cancelled.")):
+        with told(_("The run could not be cancelled.")):
             self.monitor.cancel()
             self.update()
 
     def _on_show_loss(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The loss curve could not be shown.")):
+        with told(_("The loss curve could not be shown.")):
             chart = self._run.draw_losses(self.monitor).chart
             slicer.modules.plots.logic().ShowChartInLayout(chart)
 
     def _on_show_example(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The example could not be shown.")):
+        with told(_("The example could not be shown.")):
             path = example_file(self.monitor, "volume")
             if path is not None:
                 show_example(load_example(slicer.mrmlScene, path))
@@ -178,13 +179,15 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
     def _on_use(self) -> None:
         from BrainAnomalyLib.model_store import import_package
 
-        with slicer.util.tryWithErrorDisplay(_("The package could not be added to your models."), waitCursor=True):
+        with told(_("The package could not be added to your models.")):
             if self.monitor.state.package is not None:
-                import_package(self.monitor.state.package)
-                slicer.util.selectModule("BrainAnomaly")
+                with slicer.util.WaitCursor():
+                    import_package(self.monitor.state.package)
+                self.ui.messageLabel.text = _("The package is now among the models of Brain Anomaly.")
+                _open_brain_anomaly()
 
     def _on_copy_log(self) -> None:
-        slicer.app.clipboard().setText(copied_log(self.monitor, self.ui.logEdit.toPlainText()))
+        qt.QApplication.clipboard().setText(copied_log(self.monitor, self.ui.logEdit.toPlainText()))
 
     def _update_controls(self) -> None:
         if self._settings.parameters is None:
@@ -205,3 +208,9 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
         allow(self.ui.cancelButton, problem, _("End the run."))
         problem = "" if self.monitor.can_resume else _("No training is paused.")
         allow(self.ui.resumeButton, problem, _("Go on from the last checkpoint."))
+
+
+def _open_brain_anomaly() -> None:
+    """Go to the module, where there is a window to go to it in."""
+    if slicer.util.mainWindow() is not None:
+        slicer.util.selectModule("BrainAnomaly")

@@ -5,7 +5,7 @@
 # No postponed annotations here: the wrapper reads the types when the class is made.
 from typing import Annotated
 
-from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 
 @parameterNodeWrapper
@@ -17,10 +17,10 @@ class TrainingParameters:
 
     cohortFolder: str = ""
     contrast: Annotated[str, Choice(["T1w", "T2w", "FLAIR", "PD"])] = "T1w"
-    detector: str = ""
+    detector: str = "denoising"
     preset: str = "quick"
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
-    steps: int = 0
+    steps: Annotated[int, WithinRange(0, 10_000_000)] = 0
     outputFolder: str = ""
     packageName: str = ""
     excluded: list[str]

@@ -178,6 +178,10 @@ class RunMonitor:
         return obeying or (Phase.RUNNING if self._process_id else Phase.STARTING)
 
     def _force_cancel(self) -> None:
-        waited = self._cancelled_at is not None and time.monotonic() - self._cancelled_at > GRACE_SECONDS
-        if waited and self.phase is Phase.CANCELLING:
+        if self._cancelled_at is None or self.phase is not Phase.CANCELLING:
+            return
+        if time.monotonic() - self._cancelled_at > GRACE_SECONDS:
             child_process.kill_tree(self._process_id or self._launcher, self._launcher)
+        elif asked(self.folder) != "cancel":
+            # A command that was just starting has taken the order for an old one.
+            ask(self.folder, "cancel")

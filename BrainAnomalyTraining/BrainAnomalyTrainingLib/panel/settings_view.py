@@ -43,8 +43,6 @@ class SettingsView:
         """Show these parameters and write the user's changes into them."""
         self.release()
         self._parameters = parameters
-        if not parameters.detector:
-            parameters.detector = self._detector.choice.value
         self._gui_tag = parameters.connectGui(self._ui)
         self.refresh()
 
@@ -72,16 +70,15 @@ class SettingsView:
 
     def cohort_job(self) -> CohortJob:
         """The check of the cohort that the settings ask for; it looks at every scan, also at the excluded ones."""
-        return CohortJob(self._parameters.cohortFolder, self._parameters.contrast)
+        shown = self._parameters
+        return CohortJob(shown.cohortFolder, shown.contrast, shown.detector, shown.preset)
 
     def training_job(self) -> TrainingJob:
         """The training that the settings ask for."""
         shown = self._parameters
-        cohort = CohortJob(shown.cohortFolder, shown.contrast, tuple(shown.excluded))
         name = shown.packageName.strip() or self._default_name()
-        return TrainingJob(
-            cohort, shown.detector, shown.preset, shown.device, shown.steps, shown.outputFolder, name
-        )
+        excluded = tuple(shown.excluded)
+        return TrainingJob(self.cohort_job(), shown.outputFolder, name, shown.device, shown.steps, excluded)
 
     def _default_name(self) -> str:
         return f"{self._parameters.detector}_{self._parameters.contrast}".lower()

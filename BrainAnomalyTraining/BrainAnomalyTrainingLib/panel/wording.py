@@ -16,7 +16,7 @@ from .run_state import RunState
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _KILLED = 9
-_TRACEBACK_LINE = re.compile(r"^(Traceback|\s+(File \"|\S))")
+_NOT_LAST_WORDS = re.compile(r"Traceback|\s|\[\w+ \d+ %\]|step \d+ of \d+:")
 
 
 def situation(monitor: RunMonitor) -> str:
@@ -28,7 +28,7 @@ def situation(monitor: RunMonitor) -> str:
         Phase.RUNNING: state.message,
         Phase.PAUSING: _("Pausing: the current step is finished and a checkpoint is written."),
         Phase.CANCELLING: _("Cancelling: the current step is ended."),
-        Phase.PAUSED: _("Paused at step {step}. Resume goes on, also after a restart.").format(step=state.step),
+        Phase.PAUSED: _("Paused after {step} steps. Resume goes on, also after a restart.").format(step=state.step),
         Phase.CANCELLED: _("Cancelled."),
     }
     if monitor.phase in sentences:
@@ -50,11 +50,26 @@ def stage(name: str) -> str:
 
 def calibration(values: Mapping[str, Any]) -> str:
     """What a calibration promises: threshold, scans, false positives."""
-    threshold, scans = values.get("default_threshold"), values.get("scans")
-    if threshold is None:
+    if values.get("default_threshold") is None:
         return _("Not calibrated.")
-    text = _("Default threshold {threshold}, calibrated on {scans} healthy scans.")
-    return text.format(threshold=f"{threshold:.4g}", scans=scans)
+    promise = _("Default threshold {threshold}: {source}.").format(
+        threshold=f"{values['default_threshold']:.4g}", source=values.get("default_source", "")
+    )
+    realised = values.get("realised", {}).get("default_threshold")
+    if not realised:
+        return promise
+    over = realised["scans_over_limit"]
+    check = _(
+        "Healthy scans left out of the calibration in turn got {mean} mL of findings on average; "
+        "{share} of them got more than {limit} mL (95 % interval {low} to {high})."
+    ).format(
+        mean=f"{realised['mean_ml']:.2g}",
+        limit=f"{realised['limit_ml']:g}",
+        share=f"{over['rate']:.0%}",
+        low=f"{over['low']:.0%}",
+        high=f"{over['high']:.0%}",
+    )
+    return _("{promise} {check}").format(promise=promise, check=check)
 
 
 def finished(state: RunState) -> str:
@@ -114,8 +129,8 @@ def exit_sentence(code: int | None) -> str:
 
 
 def last_words(console: str) -> str:
-    """The last line that the command printed, lines of a traceback left out."""
-    lines = [line for line in console.splitlines() if line.strip() and not _TRACEBACK_LINE.match(line)]
+    """The last line that the command printed, progress and the lines of a traceback left out."""
+    lines = [line for line in console.splitlines() if line.strip() and not _NOT_LAST_WORDS.match(line)]
     return lines[-1].strip() if lines else ""
 
 
@@ -151,7 +166,7 @@ def log_line(event: Event, clock: str) -> str:
         "started": lambda: _("{command} started").format(command=event.get("command", "")),
         "stage": lambda: event.get("message", ""),
         "warning": lambda: _("Warning: {text}").format(text=event.get("message", "")),
-        "paused": lambda: _("paused at step {step}").format(step=event.get("step", "")),
+        "paused": lambda: _("paused"),
         "cancelled": lambda: _("cancelled"),
         "error": lambda: _("Error: {text}").format(text=error_sentence(event)),
         "finished": lambda: _("finished"),
