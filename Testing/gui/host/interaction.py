@@ -1,0 +1,147 @@
+"""The Host that tests hold: opens modules, clicks and types as a user, waits, takes pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import slicer
+from PySide6 import QtCore, QtGui, QtTest, QtWidgets
+
+from .record import RECORD, Record
+from .scripted_module import PACKAGING, PackagingRecord
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Host:
+    """One running host with a fresh scene. Made by ``installed()``, see the package's docstring."""
+
+    def __init__(self) -> None:
+        self.record: Record = RECORD
+        self.packaging: PackagingRecord = PACKAGING
+        self._panels: list[Any] = []
+        self._modules: list[str] = []
+
+    def load_module(self, name: str) -> ModuleType:
+        """Import a module file of this repository as the application does, and register it in ``slicer.modules``."""
+        path = ROOT / name / f"{name}.py"
+        if str(path.parent) not in sys.path:
+            sys.path.insert(0, str(path.parent))
+        specification = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[name] = module
+        self._modules.append(name)
+        specification.loader.exec_module(module)
+        slicer.modules.add_scripted(name, path)
+        return module
+
+    def open(self, name: str, width: int = 480, height: int = 900) -> Any:
+        """Load a module, register it, make its panel, enter it and show it. The widget object of the module."""
+        module = self.load_module(name)
+        getattr(module, name)(_Registration())
+        return self.show(getattr(module, f"{name}Widget"), width, height)
+
+    def show(self, widget_class: type, width: int = 480, height: int = 900) -> Any:
+        """Make, enter and show a panel of a widget class."""
+        panel = widget_class()
+        self._panels.append(panel)
+        panel.enter()
+        panel.parent.resize(width, height)
+        panel.parent.show()
+        self.process_events()
+        return panel
+
+    def click(self, widget: Any) -> None:
+        """A left click on the middle of a widget (on the box of a check box, the header of a collapsible button)."""
+        qt = widget.qt_object()
+        if not qt.isEnabled():
+            raise AssertionError(f"{widget.name} is disabled: {qt.toolTip()}")
+        is_check = isinstance(qt, QtWidgets.QCheckBox | QtWidgets.QRadioButton)
+        header = QtCore.QPoint(10, 10) if is_check or hasattr(qt, "contentsCollapsed") else QtCore.QPoint()
+        QtTest.QTest.mouseClick(qt, QtCore.Qt.MouseButton.LeftButton, QtCore.Qt.KeyboardModifier.NoModifier, header)
+        self.process_events()
+
+    def click_cell(self, table: Any, row: int, column: int) -> None:
+        """A left click into a cell of a table widget or view."""
+        qt = table.qt_object()
+        place = qt.visualRect(qt.model().index(row, column)).center()
+        QtTest.QTest.mouseClick(
+            qt.viewport(), QtCore.Qt.MouseButton.LeftButton, QtCore.Qt.KeyboardModifier.NoModifier, place
+        )
+        self.process_events()
+
+    def type(self, widget: Any, text: str) -> None:
+        """Key by key into an edit; into the editable part of a path edit."""
+        qt = widget.qt_object()
+        target = qt if isinstance(qt, QtWidgets.QLineEdit) else qt.findChild(QtWidgets.QLineEdit) or qt
+        QtTest.QTest.keyClicks(target, text)
+        self.process_events()
+
+    def choose(self, combo_box: Any, text: str) -> None:
+        """Choose an entry of a combo box as a user does: activated() is emitted too."""
+        qt = combo_box.qt_object()
+        box = qt if isinstance(qt, QtWidgets.QComboBox) else qt.findChild(QtWidgets.QComboBox)
+        index = box.findText(text)
+        if index < 0:
+            raise AssertionError(f"{text!r} is not among {[box.itemText(place) for place in range(box.count())]}")
+        box.setCurrentIndex(index)
+        box.activated.emit(index)
+        self.process_events()
+
+    def process_events(self) -> None:
+        """Let Qt handle what is waiting, deferred deletes too."""
+        QtWidgets.QApplication.processEvents()
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
+
+    def wait(self, until: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
+        """Process events until a condition holds, and return its value; AssertionError after ``seconds``."""
+        end = time.monotonic() + seconds
+        while not (value := until()):
+            if time.monotonic() > end:
+                raise AssertionError(f"waited {seconds:g} s for {what or until} in vain; problems: {self.record.problems}")
+            QtWidgets.QApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.AllEvents, 20)
+            time.sleep(0.005)
+        return value
+
+    def answer(self, *answers: Any) -> None:
+        """What the next modal dialogs return: a path, a button's number, or a function of the open dialog."""
+        self.record.answers.extend(answers)
+
+    def picture(self, widget: Any, path: Path | None = None) -> QtGui.QImage:
+        """A picture of a widget, saved as PNG if a path is given."""
+        self.process_events()
+        qt = widget.qt_object()
+        image = qt.grab().toImage()
+        if path is not None:
+            image.save(str(path), "PNG")
+        return image
+
+    def slice_view(self, name: str = "Red") -> Any:
+        """The offscreen drawing of a slice view: ``draw()`` gives RGB pixels (row, column, 3), row 0 on top."""
+        return slicer.app.layoutManager().qt_object().sliceWidget(name).drawn()
+
+    def close_panels(self) -> None:
+        """Leave and clean up the open panels as the application does at exit."""
+        while self._panels:
+            panel = self._panels.pop()
+            panel.exit()
+            panel.cleanup()
+            panel.parent.hide()
+            panel.parent.deleteLater()
+        self.process_events()
+
+    def forget_modules(self) -> None:
+        """Drop the module files that were loaded."""
+        for name in self._modules:
+            sys.modules.pop(name, None)
+        self._modules.clear()
+
+
+class _Registration:
+    """The parent that a ScriptedLoadableModule fills in."""

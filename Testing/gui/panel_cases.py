@@ -1,0 +1,83 @@
+"""Scans and runs for the tests of the detection panel: a small synthetic brain, the real engine in a real worker."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+for _folder in ("unit", "scene"):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / _folder))
+
+from synthetic import LESION_CENTER, flair_brain, grid_of  # noqa: E402
+
+GRID = grid_of((72, 92, 76), (2.5, 2.5, 2.5), "LPS", degrees=4.0, center=(0.0, -18.0, 8.0))
+TISSUE = "Gray-matter-referenced intensity"
+
+
+@cache
+def brain() -> np.ndarray:
+    """A FLAIR-like brain with a bright ball of 8 mm around LESION_CENTER, (i, j, k) on GRID."""
+    return flair_brain(GRID)
+
+
+def add_volume(array: np.ndarray, name: str, affine: np.ndarray = GRID.affine):
+    """A volume node of the scene."""
+    import slicer
+
+    matrix = slicer.util.vtkMatrixFromArray(affine)
+    node = slicer.util.addVolumeFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)), matrix, name)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def add_brain(name: str = "Müller FLAIR"):
+    """The brain as a volume node."""
+    return add_volume(brain(), name)
+
+
+def add_mask(node, name: str = "brain mask"):
+    """The brain of ``add_brain`` as a label map node, which makes a run quick."""
+    import slicer
+
+    mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", name)
+    slicer.util.updateVolumeFromArray(mask, (slicer.util.arrayFromVolume(node) > 0).astype(np.uint8))
+    mask.CopyOrientation(node)
+    return mask
+
+
+def choose_model(host, panel, title: str = TISSUE) -> None:
+    """Choose a model by the start of its title, as a reader does."""
+    box = panel.ui.modelComboBox
+    texts = [box.itemText(index) for index in range(box.count)]
+    host.choose(box, next(text for text in texts if text.startswith(title)))
+
+
+def ready(host, panel, name: str = "Müller FLAIR"):
+    """Scan, mask and model chosen: Detect can be pressed. The volume node."""
+    node = add_brain(name)
+    panel.ui.inputSelector.setCurrentNode(node)
+    panel.ui.maskSelector.setCurrentNode(add_mask(node))
+    choose_model(host, panel)
+    return node
+
+
+def detect(host, panel, seconds: float = 120.0) -> None:
+    """Press the button and wait for the end of the run."""
+    host.click(panel.ui.detectButton)
+    wait_for_end(host, panel, seconds)
+
+
+def wait_for_end(host, panel, seconds: float = 120.0) -> None:
+    """Wait until no run goes on."""
+    host.wait(lambda: not panel.panel.runner.running, seconds, "the run to end")
+
+
+def wait_for_stage(host, panel, words: str, seconds: float = 60.0) -> None:
+    """Wait until the panel shows a stage."""
+    host.wait(lambda: words in panel.ui.stageLabel.text, seconds, f"the stage '{words}'")
+
+
+__all__ = ["GRID", "LESION_CENTER", "add_brain", "add_mask", "add_volume", "brain", "choose_model", "detect", "ready"]
