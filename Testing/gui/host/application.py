@@ -12,6 +12,7 @@ import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import views
+from .main_window import qSlicerMainWindow
 from .stand_in import stored
 
 
@@ -39,12 +40,14 @@ class qSlicerApplication(QtCore.QObject):  # noqa: N801
         self._logic = views.new_application_logic(scene)
         self._layout_manager = views.qSlicerLayoutManager(scene, self._logic)
         self.testing = True
+        self.main_window = qSlicerMainWindow()
         self.rendering_paused = 0
         self.sceneChosen.emit(scene)
 
     def leave_scene(self) -> None:
         """Let go of the scene."""
         self._layout_manager.leave_scene()
+        self.main_window.deleteLater()
 
     def mrmlScene(self) -> Any:
         """The scene."""
@@ -181,6 +184,7 @@ class LogicModules(SimpleNamespace):
         super().__init__()
         for name, class_name in _LOGICS.items():
             setattr(self, name, _LoadableModule(name, class_name, scene, application_logic))
+        application_logic.SetModuleLogic("Colors", application_logic.GetColorLogic())
         self.colors = _Module("colors", application_logic.GetColorLogic())
 
     def add_scripted(self, name: str, path: Path) -> None:

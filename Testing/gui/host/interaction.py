@@ -25,8 +25,10 @@ class Host:
     def __init__(self) -> None:
         self.record: Record = RECORD
         self.packaging: PackagingRecord = PACKAGING
-        self._panels: list[Any] = []
+        self._panels: dict[str, Any] = {}
+        self._entered = ""
         self._modules: list[str] = []
+        slicer.util.moduleSelector().qt_object().open_module = self._enter
 
     def load_module(self, name: str) -> ModuleType:
         """Import a module file of this repository as the application does, and register it in ``slicer.modules``."""
@@ -42,20 +44,27 @@ class Host:
         return module
 
     def open(self, name: str, width: int = 480, height: int = 900) -> Any:
-        """Load a module, register it, make its panel, enter it and show it. The widget object of the module."""
-        module = self.load_module(name)
-        getattr(module, name)(_Registration())
-        return self.show(getattr(module, f"{name}Widget"), width, height)
+        """Open a module as the user does, and show its panel. The widget object of the module."""
+        slicer.util.selectModule(name)
+        return self.show(self._panels[name], width, height)
 
-    def show(self, widget_class: type, width: int = 480, height: int = 900) -> Any:
-        """Make, enter and show a panel of a widget class."""
-        panel = widget_class()
-        self._panels.append(panel)
-        panel.enter()
+    def show(self, panel: Any, width: int = 480, height: int = 900) -> Any:
+        """Show a panel with a size in pixels."""
         panel.parent.resize(width, height)
         panel.parent.show()
         self.process_events()
         return panel
+
+    def _enter(self, name: str) -> None:
+        """What the application does when a module is selected: import, register, set up, leave the other, enter."""
+        if name not in self._panels:
+            module = self.load_module(name)
+            getattr(module, name)(_Registration())
+            self._panels[name] = getattr(module, f"{name}Widget")()
+        if self._entered:
+            self._panels[self._entered].exit()
+        self._entered = name
+        self._panels[name].enter()
 
     def click(self, widget: Any) -> None:
         """A left click on the middle of a widget (on the box of a check box, the header of a collapsible button)."""
@@ -128,12 +137,13 @@ class Host:
 
     def close_panels(self) -> None:
         """Leave and clean up the open panels as the application does at exit."""
-        while self._panels:
-            panel = self._panels.pop()
-            panel.exit()
+        if self._entered:
+            self._panels[self._entered].exit()
+        for panel in self._panels.values():
             panel.cleanup()
             panel.parent.hide()
             panel.parent.deleteLater()
+        self._panels, self._entered = {}, ""
         self.process_events()
 
     def forget_modules(self) -> None:
