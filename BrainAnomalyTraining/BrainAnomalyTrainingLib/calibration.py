@@ -178,6 +178,8 @@ def calibrate_maps(
 def curve_thresholds(lowest: float, highest: float) -> NDArray[np.float64]:
     """About 20 rising thresholds, evenly apart in ratio, from the 10 % quantile to just above which nothing lies."""
     start = max(lowest, highest / 1000.0)
+    if start >= highest:
+        return np.asarray([highest])
     return np.unique(np.append(np.geomspace(start, highest, _CURVE_POINTS)[:-1], highest))
 
 

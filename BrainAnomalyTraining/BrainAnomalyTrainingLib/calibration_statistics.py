@@ -19,6 +19,7 @@ HISTOGRAM_RELATIVE_ERROR = 2.0**-11
 _DROPPED_BITS = 13
 _BINS = 1 << (31 - _DROPPED_BITS)
 _CONFIDENCE = 0.95
+_EQUAL_RATES = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,8 @@ class ResidualSums:
     def add(self, residual: HealthyResidual) -> None:
         """Count one more healthy scan."""
         parts = _parts(residual)
-        self._sums = tuple(total + part for total, part in zip(self._sums, parts, strict=True)) or parts
+        before = self._sums or tuple(np.zeros_like(part) for part in parts)
+        self._sums = tuple(total + part for total, part in zip(before, parts, strict=True))
         self.scans += 1
 
     def rms(self, without: HealthyResidual | None = None) -> FloatArray:
@@ -170,9 +172,9 @@ def clustered_rate(rates: Array) -> Rate:
     """
     values = np.asarray(rates, dtype=np.float64)
     count, mean = len(values), float(values.mean())
-    variance = float(values.var(ddof=1)) / count if count > 1 else 0.0
     trials = float(count)
-    if variance > 0.0 and count > 1:
+    if count > 1 and np.ptp(values) > _EQUAL_RATES:
+        variance = float(values.var(ddof=1)) / count
         tail = 1.0 - (1.0 - _CONFIDENCE) / 2.0
         trials = mean * (1.0 - mean) / variance * (stats.norm.ppf(tail) / stats.t.ppf(tail, count - 1)) ** 2
     return Rate(mean, *clopper_pearson(mean * trials, trials))

@@ -71,8 +71,8 @@ _WORDS = {
     "tissue_agreement": ("The tissues agree less with the template than in the healthy scans.", ""),
     "mask_overlap": ("The brain's outline fits the template less well than in the healthy scans.", ""),
     "log_brain_ml": (
-        "The brain is smaller than in the healthy scans: part of it is missing or its mask is wrong.",
-        "The brain is larger than in the healthy scans: its mask may hold more than the brain.",
+        "The brain is smaller than the healthy ones once aligned: part of it is missing or its mask is wrong.",
+        "The brain is larger than the healthy ones once aligned: its mask may hold more than the brain.",
     ),
     "log_median_anomaly": ("", "The whole brain is marked as anomalous, not parts of it."),
 }

@@ -47,12 +47,13 @@ def scan_features(prepared: PreparedScan, anomaly: FloatArray) -> Vector:
 
     Quantiles of the brain's prepared intensities at the middles of 32 equal shares; logarithms of the ratios of gray
     matter and fluid to white matter (medians weighted by the template's priors); agreement of the tissues and of the
-    outline with the template (``preparation.quality``); logarithm of the brain's size in the scan (mL) and of the
-    median of the cleaned anomaly map, which lesions of less than half of the brain leave as it is.
+    outline with the template (``preparation.quality``); logarithm of the brain's size in template space (mL), which
+    alignment makes nearly equal, and of the median of the cleaned anomaly map, which lesions of less than half of the
+    brain leave as it is.
     """
     image, mask = prepared.image, prepared.brain_mask
     gray, fluid = tissue_ratios(prepared)
-    brain_ml = prepared.native_grid.volume_ml(prepared.native_brain_mask)
+    brain_ml = prepared.template.grid.volume_ml(mask)
     median = float(np.median(anomaly[mask])) if mask.any() else 0.0
     measured = (np.log(gray), np.log(fluid), prepared.quality.tissue_agreement, prepared.quality.mask_overlap)
     logarithms = np.log([max(brain_ml, _SMALLEST), max(median, _SMALLEST)])
