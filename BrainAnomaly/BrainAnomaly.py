@@ -1,14 +1,13 @@
-"""The BrainAnomaly module of 3D Slicer: registration, a small panel, the scripting logic and a self-test.
+"""The BrainAnomaly module of 3D Slicer: registration, the panel's frame, the scripting logic and a self-test.
 
-Opening the module imports neither torch nor SimpleITK; a run imports what it needs.
+Opening the module imports neither torch nor SimpleITK; the panel runs scans in a worker process.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ctk
-import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -22,8 +21,10 @@ from slicer.ScriptedLoadableModule import (
 if TYPE_CHECKING:
     from BrainAnomalyLib.detection import DetectionOptions
     from BrainAnomalyLib.findings.table import Findings
+    from BrainAnomalyLib.panel.parameters import BrainAnomalyParameterNode
+    from BrainAnomalyLib.panel.widget import DetectionPanel
     from BrainAnomalyLib.progress import Progress
-    from BrainAnomalyLib.scene.logic import DetectionNodes
+    from BrainAnomalyLib.scene.logic import BrainAnomalySceneLogic, DetectionNodes
 
 
 class BrainAnomaly(ScriptedLoadableModule):
@@ -46,125 +47,39 @@ class BrainAnomaly(ScriptedLoadableModule):
 
 
 class BrainAnomalyWidget(ScriptedLoadableModuleWidget):
-    """A minimal panel: choose a scan, run a detector, move the threshold."""
+    """The module's panel: loads the .ui file and hands its widgets to ``BrainAnomalyLib.panel``."""
+
+    def __init__(self, parent: Any = None) -> None:
+        # The base class calls setup() when there is no parent.
+        self.panel: DetectionPanel | None = None
+        ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self) -> None:
         """Build the panel; called once when the module is first opened."""
         ScriptedLoadableModuleWidget.setup(self)
+        from BrainAnomalyLib.panel.widget import DetectionPanel
+
         self.logic = BrainAnomalyLogic()
-        self._addNotice()
-        self._addInputs()
-        self._addThreshold()
-        self.layout.addStretch(1)
-        self._updateControls()
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/BrainAnomaly.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        requirements = Path(self.resourcePath("requirements.txt"))
+        self.panel = DetectionPanel(self.ui, self.logic.sceneLogic, self.logic.getParameterNode, requirements)
 
-    def _addNotice(self) -> None:
-        notice = qt.QLabel(_("For research, not for diagnosis."))
-        notice.objectName = "researchUseLabel"
-        self.layout.addWidget(notice)
+    def enter(self) -> None:
+        """The module was opened: make sure that there is a parameter node."""
+        if self.panel is not None and self.panel.parameters is None:
+            self.panel.bindParameters()
 
-    def _addInputs(self) -> None:
-        form = self._section(_("Detection"))
-        self.inputSelector = self._inputSelector()
-        form.addRow(_("Scan:"), self.inputSelector)
-        self.detectorComboBox = qt.QComboBox()
-        self.detectorComboBox.objectName = "detectorComboBox"
-        self.detectorComboBox.addItems(list(self.logic.detectorNames()))
-        form.addRow(_("Detector:"), self.detectorComboBox)
-        self.detectButton = qt.QPushButton(_("Detect"))
-        self.detectButton.objectName = "detectButton"
-        self.detectButton.connect("clicked()", self.onDetect)
-        form.addRow(self.detectButton)
-        self.statusLabel = qt.QLabel()
-        self.statusLabel.objectName = "statusLabel"
-        self.statusLabel.wordWrap = True
-        form.addRow(self.statusLabel)
+    def exit(self) -> None:
+        """Another module was opened; a run goes on."""
 
-    def _addThreshold(self) -> None:
-        form = self._section(_("Findings"))
-        self.thresholdSlider = ctk.ctkSliderWidget()
-        self.thresholdSlider.objectName = "thresholdSlider"
-        self.thresholdSlider.decimals = 3
-        self.thresholdSlider.toolTip = _("Regions of the anomaly map above this value are findings.")
-        self.thresholdSlider.connect("valueChanged(double)", self.onThresholdChanged)
-        form.addRow(_("Threshold:"), self.thresholdSlider)
-
-    def _section(self, title: str) -> Any:
-        button = ctk.ctkCollapsibleButton()
-        button.text = title
-        self.layout.addWidget(button)
-        return qt.QFormLayout(button)
-
-    def _inputSelector(self) -> Any:
-        selector = slicer.qMRMLNodeComboBox()
-        selector.objectName = "inputSelector"
-        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-        selector.hideChildNodeTypes = ["vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode"]
-        selector.addEnabled = False
-        selector.removeEnabled = False
-        selector.noneEnabled = True
-        selector.setMRMLScene(slicer.mrmlScene)
-        selector.connect("currentNodeChanged(vtkMRMLNode*)", self.onInputChanged)
-        self.parent.connect("mrmlSceneChanged(vtkMRMLScene*)", selector, "setMRMLScene(vtkMRMLScene*)")
-        return selector
-
-    def onInputChanged(self, node: Any) -> None:
-        """Another scan was chosen, or the chosen one left the scene."""
-        self._updateControls()
-
-    def onDetect(self) -> None:
-        """Run the chosen detector on the chosen scan; 3D Slicer waits meanwhile."""
-        inputNode = self.inputSelector.currentNode()
-        self.detectButton.enabled = False
-        try:
-            with slicer.util.tryWithErrorDisplay(_("Detection failed."), waitCursor=True):
-                self._detect(inputNode)
-        finally:
-            self._updateControls()
-
-    def _detect(self, inputNode: Any) -> None:
-        from BrainAnomalyLib.errors import BrainAnomalyError
-
-        try:
-            self.logic.detect(inputNode, self.detectorComboBox.currentText, progress=self._showProgress)
-        except BrainAnomalyError as error:
-            # The display shows the message of an exception; the remedy belongs to it.
-            raise RuntimeError(error.sentence()) from error
-        self.logic.showInSliceViews(inputNode)
-
-    def onThresholdChanged(self, value: float) -> None:
-        """Cut the anomaly map of the chosen scan anew."""
-        inputNode = self.inputSelector.currentNode()
-        if inputNode is not None and self.logic.hasAnomalyMap(inputNode):
-            self._showFindings(self.logic.setThreshold(inputNode, value, self.logic.record(inputNode).minimum_mm3))
-
-    def _updateControls(self) -> None:
-        inputNode = self.inputSelector.currentNode()
-        self.detectButton.enabled = inputNode is not None
-        self.detectButton.toolTip = _("Find anomalies in the scan.") if inputNode else _("Choose a scan first.")
-        hasMap = inputNode is not None and self.logic.hasAnomalyMap(inputNode)
-        self.thresholdSlider.enabled = hasMap
-        self.statusLabel.text = ""
-        if hasMap:
-            self._showThreshold(inputNode)
-
-    def _showThreshold(self, inputNode: Any) -> None:
-        record = self.logic.record(inputNode)
-        wasBlocked = self.thresholdSlider.blockSignals(True)
-        self.thresholdSlider.maximum = max(record.display_maximum, record.threshold)
-        self.thresholdSlider.singleStep = record.display_maximum / 200.0
-        self.thresholdSlider.value = record.threshold
-        self.thresholdSlider.blockSignals(wasBlocked)
-        self.statusLabel.text = "\n".join(record.warnings)
-
-    def _showFindings(self, findings: Findings) -> None:
-        text = _("{count} findings, {volume} mL in total")
-        self.statusLabel.text = text.format(count=len(findings.table), volume=f"{findings.total_ml:.2f}")
-
-    def _showProgress(self, stage: str, fraction: float) -> None:
-        self.statusLabel.text = f"{stage} ({fraction:.0%})"
-        # Paints at once without letting clicks through, as processEvents() would.
-        self.statusLabel.repaint()
+    def cleanup(self) -> None:
+        """The module is closed, reloaded, or Slicer ends: stop the run and leave nothing behind."""
+        panel, self.panel = self.panel, None
+        if panel is not None:
+            panel.close()
 
 
 class BrainAnomalyLogic(ScriptedLoadableModuleLogic):
@@ -184,6 +99,17 @@ class BrainAnomalyLogic(ScriptedLoadableModuleLogic):
         from BrainAnomalyLib.scene.logic import BrainAnomalySceneLogic
 
         self._scene = BrainAnomalySceneLogic()
+
+    @property
+    def sceneLogic(self) -> BrainAnomalySceneLogic:
+        """The logic that keeps results in the scene; the panel shares it and its cached map."""
+        return self._scene
+
+    def getParameterNode(self) -> BrainAnomalyParameterNode:
+        """What was chosen in the panel, saved with the scene."""
+        from BrainAnomalyLib.panel.parameters import BrainAnomalyParameterNode
+
+        return BrainAnomalyParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
 
     @staticmethod
     def detectorNames() -> tuple[str, ...]:

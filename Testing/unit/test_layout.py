@@ -32,6 +32,7 @@ FLOORS = (
     ("results", "report", "evaluation"),
     ("jobs", "demo"),
     ("command_line", "worker", "worker_client", "__main__", "scene"),
+    ("panel",),
 )
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -118,8 +119,8 @@ def test_no_stray_python_file_beside_a_module() -> None:
 
 
 @identity
-def test_only_scene_knows_slicer(path: Path) -> None:
-    if "scene" not in path.relative_to(library_of(path)).parts:
+def test_only_scene_and_panel_know_slicer(path: Path) -> None:
+    if not {"scene", "panel"} & set(path.relative_to(library_of(path)).parts):
         assert {name.split(".")[0] for name in imported(path)} & SLICER_ONLY == set()
 
 

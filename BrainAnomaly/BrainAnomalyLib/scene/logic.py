@@ -140,10 +140,20 @@ class BrainAnomalySceneLogic:
         input_node = _input_behind(node)
         return self._cut(input_node, read_record(_required_map(input_node)))
 
-    def rejected(self, node: VolumeNode) -> frozenset[int]:
-        """Numbers of the findings that the reader has rejected, at the threshold in use. Raises OptionsError."""
+    def rejected(self, node: VolumeNode, findings: Findings | None = None) -> frozenset[int]:
+        """Numbers of the findings that the reader has rejected, at the threshold in use. Raises OptionsError.
+
+        ``findings``, if they are at hand, spare cutting the map again.
+        """
         input_node = _input_behind(node)
-        return self._rejected(input_node, self.findings(input_node))
+        return self._rejected(input_node, findings or self.findings(input_node))
+
+    def keepAll(self, node: VolumeNode) -> None:
+        """Take back every rejection. Raises OptionsError."""
+        input_node = _input_behind(node)
+        anomaly_map = _required_map(input_node)
+        remember_rejected(anomaly_map, None)
+        _rewrite_findings(self.findings(input_node), frozenset(), read_record(anomaly_map), input_node)
 
     def setKept(self, node: VolumeNode, number: int, kept: bool) -> frozenset[int]:
         """Keep or reject a finding; rejected ones leave the segment. Returns the numbers of all rejected ones.

@@ -1,0 +1,112 @@
+"""The findings table: click a finding to see it, take its check mark away to reject it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..findings.table import Finding, Findings
+from ..scene.links import VolumeNode
+from ..scene.logic import BrainAnomalySceneLogic
+from .messages import Messages, show_text
+
+# The largest ones; a low threshold may leave thousands, which no table makes readable. Exports hold them all.
+ROWS_SHOWN = 100
+_KEEP = 0
+
+
+class FindingsView:
+    """The table of the findings of one result; ``reviewed`` is called when a finding was kept or rejected."""
+
+    def __init__(
+        self, ui: Any, logic: BrainAnomalySceneLogic, messages: Messages, reviewed: Callable[[], None]
+    ) -> None:
+        self._ui, self._logic, self._messages, self._reviewed = ui, logic, messages, reviewed
+        self._node: VolumeNode | None = None
+        self._shown: tuple[Finding, ...] = ()
+        table = ui.findingsTable
+        headers = (_("Keep"), _("No."), _("Volume (mL)"), _("Peak"), _("Side"), _("R, A, S (mm)"))
+        table.setColumnCount(len(headers))
+        table.setHorizontalHeaderLabels(headers)
+        table.connect("cellClicked(int,int)", self.onCellClicked)
+        table.connect("itemChanged(QTableWidgetItem*)", self.onItemChanged)
+        ui.keepAllButton.connect("clicked()", self.onKeepAll)
+
+    def show(self, node: VolumeNode | None, findings: Findings | None = None) -> None:
+        """Show the findings of the result of ``node``; ``findings`` spares cutting the map again."""
+        self._node = node
+        if node is None:
+            self._fill((), frozenset())
+            show_text(self._ui.findingsLabel, "")
+            return
+        findings = findings or self._logic.findings(node)
+        rejected = self._logic.rejected(node, findings)
+        self._shown = findings.table[:ROWS_SHOWN]
+        self._fill(self._shown, rejected)
+        show_text(self._ui.findingsLabel, summary_text(findings, rejected))
+
+    def onCellClicked(self, row: int, column: int) -> None:
+        """A finding was clicked: all slices go to its center."""
+        if column != _KEEP and row < len(self._shown):
+            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *self._shown[row].centroid_ras)
+
+    def onItemChanged(self, item: Any) -> None:
+        """A check mark was set or taken away."""
+        if self._node is None or item.column() != _KEEP:
+            return
+        with self._messages.plain():
+            kept = item.checkState() == qt.Qt.Checked
+            self._logic.setKept(self._node, self._shown[item.row()].id, kept)
+            self._reviewed()
+
+    def onKeepAll(self) -> None:
+        """Take back every rejection."""
+        if self._node is None:
+            return
+        with self._messages.plain():
+            self._logic.keepAll(self._node)
+            self._reviewed()
+
+    def _fill(self, shown: tuple[Finding, ...], rejected: frozenset[int]) -> None:
+        table = self._ui.findingsTable
+        wasBlocked = table.blockSignals(True)
+        table.setRowCount(len(shown))
+        for row, finding in enumerate(shown):
+            for column, text in enumerate(cells(finding)):
+                self._set_cell(row, column, text)
+            state = qt.Qt.Unchecked if finding.id in rejected else qt.Qt.Checked
+            table.item(row, _KEEP).setCheckState(state)
+        table.blockSignals(wasBlocked)
+        self._ui.keepAllButton.enabled = bool(rejected)
+
+    def _set_cell(self, row: int, column: int, text: str) -> None:
+        """Change the text of a cell; items are made once, which is quicker while the slider moves."""
+        table = self._ui.findingsTable
+        item = table.item(row, column)
+        if item is None:
+            table.setItem(row, column, qt.QTableWidgetItem(text))
+        else:
+            item.setText(text)
+
+
+def cells(finding: Finding) -> tuple[str, ...]:
+    """The texts of one row; the first cell has only a check mark."""
+    place = ", ".join(f"{value:.0f}" for value in finding.centroid_ras)
+    return "", str(finding.id), f"{finding.volume_ml:.2f}", f"{finding.peak:.2f}", finding.side, place
+
+
+def summary_text(findings: Findings, rejected: frozenset[int]) -> str:
+    """How many findings there are, how much of them, and what the table leaves out."""
+    kept = [finding for finding in findings.table if finding.id not in rejected]
+    text = _("{count} findings, {volume} mL together").format(
+        count=len(kept), volume=f"{sum(finding.volume_ml for finding in kept):.2f}"
+    )
+    if rejected:
+        text += _("; {count} rejected").format(count=len(rejected))
+    if len(findings.table) > ROWS_SHOWN:
+        text += _("; the table shows the {count} largest").format(count=ROWS_SHOWN)
+    return str(text) + "."

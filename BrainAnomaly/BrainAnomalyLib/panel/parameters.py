@@ -1,0 +1,32 @@
+"""What the reader has chosen in the panel, saved with the scene."""
+
+# ruff: noqa: N815 - parameters are named the way Slicer names them.
+
+from typing import Annotated
+
+from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+
+AUTOMATIC = "automatic"
+LARGEST_MINIMUM_MM3 = 100000.0
+
+
+@parameterNodeWrapper
+class BrainAnomalyParameterNode:
+    """Choices of the panel; each widget named in the .ui file is bound to one of them.
+
+    ``contrast`` is what ``inputVolume`` shows; further volumes are always told by their intensities. ``modelKey`` is
+    the key of a model of ``model_store``, or ``automatic``. ``brainMask`` is a label map or segmentation on the scan.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    contrast: Annotated[str, Choice([AUTOMATIC, "T1w", "T2w", "FLAIR", "PD"])] = AUTOMATIC
+    brainMask: vtkMRMLNode
+    furtherVolume1: vtkMRMLScalarVolumeNode
+    furtherVolume2: vtkMRMLScalarVolumeNode
+    furtherVolume3: vtkMRMLScalarVolumeNode
+    modelKey: str = AUTOMATIC
+    device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
+    minimumMm3: Annotated[float, WithinRange(0.0, LARGEST_MINIMUM_MM3)] = 20.0
+    overlayOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.75
+    exportFolder: str = ""
