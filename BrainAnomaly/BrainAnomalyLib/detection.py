@@ -18,7 +18,9 @@ from .preparation.pipeline import AlignedScan, align, into_template
 from .preparation.prepared import PreparedScan
 from .preparation.quality import RegistrationQuality
 from .progress import Progress, part, silent
+from .scoring.guard import Guard, assess
 from .scoring.residuals import cleaned, signed_residual
+from .scoring.scan_level import scan_scores
 from .volumes import Scan
 
 # Part of a run after which the scan is aligned.
@@ -53,7 +55,8 @@ class Detection:
 
     ``pseudo_healthy``, ``uncertainty`` and ``residual`` (scan minus pseudo-healthy, signed) are in the bias-corrected
     scan's intensity units and None for detectors that score directly; ``anomaly`` is in the detector's unit, 0 where
-    nothing was evaluated. ``profile`` has one entry per axial template slice.
+    nothing was evaluated. ``profile`` has one entry per axial template slice. ``guard`` says whether the
+    detector knows scans like this one, None for detectors without a calibration.
     """
 
     scan: Scan
@@ -71,6 +74,7 @@ class Detection:
     detector: dict[str, Any]
     threshold_source: str
     warnings: tuple[str, ...] = field(default=())
+    guard: Guard | None = None
 
     def with_threshold(self, threshold: float, minimum_mm3: float) -> Detection:
         """The same maps cut at another threshold; only findings change, nothing is run again."""
@@ -120,6 +124,7 @@ def _collect(
     source = advice.source if options.threshold is None else "chosen by the user"
     positions = prepared.template.grid.affine[2, 3] + prepared.template.grid.spacing[2] * np.arange(anomaly.shape[2])
     pseudo_healthy, uncertainty, residual = _native_reconstruction(prepared, reconstruction)
+    guard = _guard(detector, prepared, anomaly, reconstruction)
     return Detection(
         scan=scan,
         anomaly=native,
@@ -135,8 +140,20 @@ def _collect(
         brain_mask_method=prepared.brain_mask_method,
         detector=description(detector, advice),
         threshold_source=source,
-        warnings=prepared.warnings + _contrast_warning(detector, prepared),
+        warnings=tuple(dict.fromkeys(prepared.warnings + _detector_warnings(detector, prepared, guard))),
+        guard=guard,
     )
+
+
+def _guard(
+    detector: Detector, prepared: PreparedScan, anomaly: FloatArray, reconstruction: Reconstruction | None
+) -> Guard | None:
+    """The verdict on the scan as a whole, where the detector has healthy scans to compare it with."""
+    if detector.guard_bank is None:
+        return None
+    own, latent = (reconstruction.scan_scores, reconstruction.latent) if reconstruction else ({}, None)
+    scores = {**scan_scores(anomaly, prepared.brain_mask), **own}
+    return assess(prepared, anomaly, scores, detector.guard_bank, latent)
 
 
 def _native_reconstruction(
@@ -166,7 +183,10 @@ def description(detector: Detector, advice: ThresholdAdvice) -> dict[str, Any]:
     }
 
 
-def _contrast_warning(detector: Detector, prepared: PreparedScan) -> tuple[str, ...]:
+def _detector_warnings(detector: Detector, prepared: PreparedScan, guard: Guard | None) -> tuple[str, ...]:
+    """What the user should know before believing the map."""
+    if guard is not None:
+        return () if guard.verdict == "in distribution" else (f"This scan is {guard.verdict}.", *guard.reasons)
     seen = prepared.contrast
     if seen.contrast in (*detector.contrasts, "unknown"):
         return ()

@@ -23,6 +23,7 @@ from .findings.table import Finding, Findings
 from .geometry import Array, FloatArray, from_image
 from .preparation.contrast import ContrastGuess
 from .preparation.quality import RegistrationQuality
+from .scoring.guard import Guard, ScanScore
 from .volumes import Scan, write_volume
 
 RESEARCH_USE = "For research, not for diagnosis."
@@ -152,6 +153,7 @@ def summary(detection: Detection) -> dict[str, Any]:
         "slice_profile": detection.profile.to_json(),
         "template_from_native": detection.template_from_native.tolist(),
         "warnings": list(detection.warnings),
+        "guard": None if detection.guard is None else detection.guard.to_json(),
     }
 
 
@@ -228,6 +230,7 @@ def _detection(content: dict[str, Any], folder: Path, scan: Scan) -> Detection:
         detector=dict(content["detector"]),
         threshold_source=str(threshold["source"]),
         warnings=tuple(content["warnings"]),
+        guard=_guard(content["guard"]),
     )
 
 
@@ -260,7 +263,18 @@ def _finding(row: dict[str, Any]) -> Finding:
     return Finding(**values)
 
 
+def _guard(content: dict[str, Any] | None) -> Guard | None:
+    if content is None:
+        return None
+    scores = tuple(ScanScore(**{**row, "value": _number(row["value"])}) for row in content["scores"])
+    return Guard(content["verdict"], tuple(content["reasons"]), scores, int(content["scans"]))
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else float(value)
+
+
 def _profile(columns: dict[str, list[float | None]]) -> SliceProfile:
     return SliceProfile(
-        **{name: np.array([np.nan if value is None else value for value in column]) for name, column in columns.items()}
+        **{name: np.array([_number(value) for value in column]) for name, column in columns.items()}
     )

@@ -50,6 +50,7 @@ class AsymmetryDetector:
     cleans_map: ClassVar[bool] = True
     package_identity: None = None
     healthy_slice_means: None = None
+    guard_bank: None = None
 
     def __init__(self, config: AsymmetryConfig | None = None) -> None:
         self.config = config or AsymmetryConfig()

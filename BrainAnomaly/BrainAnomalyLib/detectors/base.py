@@ -9,6 +9,7 @@ from ..geometry import FloatArray, MaskArray
 from ..preparation.prepared import PreparedScan
 from ..preparation.recipe import Recipe
 from ..progress import Progress, silent
+from ..scoring.guard import GuardBank
 from ..volumes import Contrast
 
 
@@ -84,6 +85,10 @@ class Detector(Protocol):
     @property
     def healthy_slice_means(self) -> FloatArray | None:
         """``slice_means`` (scans, slices) of the calibration's healthy scans, None without a calibration."""
+
+    @property
+    def guard_bank(self) -> GuardBank | None:
+        """What the calibration's healthy scans look like as a whole, None without a calibration."""
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction | None:
         """The pseudo-healthy reconstruction of a prepared scan."""

@@ -66,6 +66,7 @@ class GaussianMixtureDetector:
     cleans_map: ClassVar[bool] = True
     package_identity: None = None
     healthy_slice_means: None = None
+    guard_bank: None = None
 
     def __init__(self, config: GaussianMixtureConfig | None = None) -> None:
         self.config = config or GaussianMixtureConfig()

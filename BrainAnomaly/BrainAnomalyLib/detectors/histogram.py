@@ -37,6 +37,7 @@ class HistogramDetector:
     cleans_map: ClassVar[bool] = False
     package_identity: None = None
     healthy_slice_means: None = None
+    guard_bank: None = None
 
     def __init__(self, config: HistogramConfig | None = None) -> None:
         self.config = config or HistogramConfig()

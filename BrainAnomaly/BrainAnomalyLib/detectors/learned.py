@@ -18,6 +18,7 @@ from ..packages import Package
 from ..preparation.prepared import PreparedScan
 from ..preparation.recipe import Recipe
 from ..progress import Progress, silent
+from ..scoring.guard import GuardBank, bank_from_tensors
 from ..volumes import Contrast
 from .base import Reconstruction, Score, ThresholdAdvice
 from .fitting import center_fit, slices_with_brain, undo_fit
@@ -99,6 +100,7 @@ class LearnedDetector:
         self.package_identity: str | None = None
         self.threshold = UNCALIBRATED
         self.healthy_slice_means: FloatArray | None = None
+        self.guard_bank: GuardBank | None = None
         self.calibration: dict[str, FloatArray] = {}
         if package is not None:
             self._calibrate(package)
@@ -215,6 +217,9 @@ class LearnedDetector:
         if "healthy_rms" not in self.calibration:
             raise _misfit(package)
         self.healthy_slice_means = self.calibration.get("healthy_slice_means")
+        self.guard_bank = bank_from_tensors(
+            self.calibration, package.metadata["calibration"], tuple(package.metadata["contrasts"])
+        )
 
 
 def threshold_advice(calibration: dict[str, Any]) -> ThresholdAdvice:

@@ -57,6 +57,7 @@ class TissueDetector:
     cleans_map: ClassVar[bool] = False
     package_identity: None = None
     healthy_slice_means: None = None
+    guard_bank: None = None
 
     def __init__(self, config: TissueConfig | None = None) -> None:
         self.config = config or TissueConfig()
