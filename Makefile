@@ -53,6 +53,10 @@ $(VENV)/ready: $(VENV)/bin/python BrainAnomaly/Resources/requirements.txt
 	$(RUN) -m pip install -r BrainAnomaly/Resources/requirements.txt
 	@touch $@
 
-$(VENV)/ready-for-tests: $(VENV)/ready requirements-test.txt
+$(VENV)/ready-for-training: $(VENV)/ready BrainAnomalyTraining/Resources/requirements.txt
+	$(RUN) -m pip install -r BrainAnomalyTraining/Resources/requirements.txt
+	@touch $@
+
+$(VENV)/ready-for-tests: $(VENV)/ready-for-training requirements-test.txt
 	$(RUN) -m pip install -r requirements-test.txt
 	@touch $@

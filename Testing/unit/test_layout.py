@@ -26,12 +26,12 @@ SLICER_ONLY = {"slicer", "vtk", "qt", "ctk", "mrml", "vtkmodules"}
 FLOORS = (
     ("errors", "geometry", "progress", "resources", "devices", "nifti", "streams", "__init__"),
     ("volumes", "dicom"),
-    ("preparation", "findings", "scoring", "packages"),
-    ("detectors",),
+    ("preparation", "findings", "scoring", "packages", "package_schema", "package_files"),
+    ("detectors", "model_store"),
     ("detection",),
     ("results", "report", "evaluation"),
     ("jobs", "demo"),
-    ("command_line", "worker", "worker_client", "__main__", "scene"),
+    ("command_line", "package_commands", "worker", "worker_client", "__main__", "scene"),
     ("panel",),
 )
 
@@ -233,8 +233,10 @@ def test_requirements_agree_with_the_project_file() -> None:
     running = requirements(ROOT / "BrainAnomaly" / "Resources" / "requirements.txt")
     assert set(project["dependencies"]) - running == {"torch>=2.4"}
     assert running <= set(project["dependencies"])
+    training = requirements(ROOT / "BrainAnomalyTraining" / "Resources" / "requirements.txt")
+    assert training == set(project["optional-dependencies"]["training"])
     assert set(project["optional-dependencies"]["test"]) == requirements(ROOT / "requirements-test.txt")
-    assert not any("==" in line.split(";")[0] or line.startswith("torch") for line in running)
+    assert not any("==" in line.split(";")[0] or line.startswith("torch") for line in running | training)
 
 
 def requirements(path: Path) -> set[str]:
