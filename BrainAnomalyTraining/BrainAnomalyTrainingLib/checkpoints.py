@@ -38,7 +38,8 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return load_file(file), counters
     except (OSError, SafetensorError) as error:
         raise PackageError(
-            f"The training's state in '{file.parent}' cannot be read.", "Remove the run folder to start from the beginning."
+            f"The training's state in '{file.parent}' cannot be read.",
+            "Remove the run folder to start from the beginning.",
         ) from error
 
 

@@ -51,10 +51,8 @@ def recalibrated_package(out: Path, package: Package, outcome: CalibrationOutcom
     """A copy of a package with another calibration, for a site's own scanner and protocol."""
     metadata = {**package.metadata, "calibration": {**outcome.entry, **({"site": site} if site else {})}}
     metadata["timing"] = _timing(outcome)
-    metadata["changelog"] = {
-        **package.metadata.get("changelog", {}),
-        package.metadata["version"]: f"Calibrated again on {outcome.entry['scans']} healthy scans of {site or 'a site'}.",
-    }
+    again = f"Calibrated again on {outcome.entry['scans']} healthy scans of {site or 'a site'}."
+    metadata["changelog"] = {**package.metadata.get("changelog", {}), package.metadata["version"]: again}
     license_text = (package.folder / "LICENSE").read_text(encoding="utf-8")
     return write_package(out, metadata, package.weights(), outcome.tensors, model_card(metadata), license_text)
 
@@ -105,7 +103,7 @@ def model_card(metadata: dict[str, Any]) -> str:
         f"| Detector | `{metadata['detector']}` ({metadata.get('parameters', 0):,} values) |",
         f"| Contrast | {', '.join(metadata['contrasts'])} |",
         f"| Trained on | {cohort['scans']} healthy scans{_ages(cohort)}; {', '.join(cohort.get('scanners', []))} |",
-        f"| Training | {training.get('steps', 0)} steps of {training.get('batch', 0)} images, seed {training.get('seed')} |",
+        f"| Training | {training.get('steps', 0)} steps of {training.get('batch', 0)} images |",
         f"| Calibrated on | {calibration['scans']} other healthy scans{_site(calibration)} |",
         f"| Default threshold | {calibration['default_threshold']:g}: {calibration['default_source']} |",
         f"| License | {metadata['license']} |",

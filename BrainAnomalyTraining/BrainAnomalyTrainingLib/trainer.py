@@ -130,8 +130,9 @@ class Trainer:
         """One step: every active phase learns from the same batch."""
         process = self.accelerator.process_index
         seed = (self.options.seed * 1_000_003 + self.step) * 4099 + process
+        crop, dimensions = self.preset.config.crop, self.family.dimensions
         images, masks, generator = training_batch(
-            scans, self.preset.config.crop, self.family.dimensions, self.options.batch, self.options.seed, self.step, process
+            scans, crop, dimensions, self.options.batch, self.options.seed, self.step, process
         )
         if self.preset.augments:
             images, masks = augment(images, masks, generator)

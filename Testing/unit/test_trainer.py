@@ -160,10 +160,8 @@ def test_phases_train_their_own_modules_in_their_own_time(tmp_path):
 
     def watch(parts, shown):
         report(parts, shown)
-        moved = {
-            name.split(".")[1] for name, value in one.network.state_dict().items() if not torch.equal(value, before[name])
-        }
-        changed[one.step] = moved
+        state = one.network.state_dict()
+        changed[one.step] = {name.split(".")[1] for name in state if not torch.equal(state[name], before[name])}
 
     one._report = watch
     fit(one)

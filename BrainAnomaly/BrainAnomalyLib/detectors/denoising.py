@@ -42,7 +42,7 @@ class DenoisingConfig(LearnedConfig):
 
 
 class DenoisingDetector(LearnedDetector):
-    """Coarse-noise denoising autoencoder; optimization as in the paper: Adam amsgrad, cosine rate, gradient norm 0.5."""
+    """Coarse-noise denoising autoencoder, optimized as in the paper: Adam amsgrad, cosine rate, gradient norm 0.5."""
 
     name: ClassVar[str] = "denoising"
     title: ClassVar[str] = "Denoising autoencoder"

@@ -115,7 +115,7 @@ class LearnedDetector:
                 f"The model package '{package.folder.name}' is for the detector '{package.metadata['detector']}'.",
                 f"Choose a package for '{cls.name}'.",
             )
-        config = cls.config_from_json(package.metadata["config"])
+        config: Any = cls.config_from_json(package.metadata["config"])
         network = cls.build(config)
         _load_weights(network, package)
         return cls(network, config, choose_device(device), package)
@@ -159,8 +159,9 @@ class LearnedDetector:
         """The raw score divided by what healthy scans leave at the same voxel (floored)."""
         assert reconstruction is not None
         raw = self.raw_map(prepared.image, prepared.brain_mask, reconstruction)
-        rms = self.calibration.get("healthy_rms")
-        return Score(raw if rms is None else raw / np.maximum(rms, self.config.floor), prepared.brain_mask)
+        if "healthy_rms" in self.calibration:
+            raw = np.asarray(raw / np.maximum(self.calibration["healthy_rms"], self.config.floor), dtype=np.float32)
+        return Score(raw, prepared.brain_mask)
 
     def _restored(
         self, image: FloatArray, mask: MaskArray, progress: Progress
@@ -240,7 +241,8 @@ def _load_weights(network: torch.nn.Module, package: Package) -> None:
 
 
 def _misfit(package: Package) -> PackageError:
-    return PackageError(f"The weights of the model package '{package.folder.name}' do not fit its configuration.", _AGAIN)
+    message = f"The weights of the model package '{package.folder.name}' do not fit its configuration."
+    return PackageError(message, _AGAIN)
 
 
 def _mean_scores(parts: list[Restored]) -> dict[str, float]:

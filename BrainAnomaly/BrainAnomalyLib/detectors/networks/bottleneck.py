@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ class QuantizedBottleneck(nn.Module):
 
 def quantize_bottleneck(network: nn.Module, channels: int, precision: float) -> None:
     """Put a quantized bottleneck behind the deepest layer of a MONAI U-Net, and a 1 x 1 x 1 convolution behind it."""
-    block = network.model
+    block: Any = network.model
     while hasattr(block[1], "submodule"):
         parent, block = block, block[1].submodule
         if not isinstance(block, nn.Sequential):
