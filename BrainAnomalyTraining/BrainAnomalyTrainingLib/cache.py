@@ -172,6 +172,11 @@ def prepared_scans(scans: tuple[CohortScan, ...], recipe: Recipe, cache: Path, w
     return found
 
 
+def cache_file(scan: CohortScan, recipe: Recipe, cache: Path) -> Path:
+    """Where a scan prepared by ``recipe`` lies in ``cache``. Raises ScanError if the scan cannot be read."""
+    return cache / f"{_content_key(scan)[:24]}-{recipe.identity()[:16]}.safetensors"
+
+
 def open_cached(file: Path, scan: CohortScan) -> CachedScan | None:
     """The cached scan in ``file``, or None if there is none or it is damaged."""
     from safetensors import SafetensorError, safe_open
@@ -226,10 +231,9 @@ def _tensor(file: Path, name: str, axial: int | None = None) -> Any:
 
 
 def _cached_or_prepared(task: CacheTask) -> CacheOutcome:
-    key = _content_key(task.scan)
-    file = task.cache / f"{key[:24]}-{task.recipe.identity()[:16]}.safetensors"
+    file = cache_file(task.scan, task.recipe, task.cache)
     picture = file.with_suffix(".png")
-    name = f"{_UNSAFE.sub('_', task.scan.title)}_{key[:8]}.png"
+    name = f"{_UNSAFE.sub('_', task.scan.title)}_{file.name[:8]}.png"
     cached = open_cached(file, task.scan)
     if cached is not None:
         shown = picture.read_bytes() if picture.is_file() else None

@@ -172,7 +172,7 @@ def test_mixed_contrasts_stop_with_counts_and_the_choice_leaves_out_the_others(t
     assert subjects(tmp_path, "FLAIR") == ["a", "c"]
     assert reasons(tmp_path, "FLAIR")["b_T1w.nii.gz"] == "It is T1w, not FLAIR."
     (tmp_path / "c.nii.gz").unlink()
-    with pytest.raises(CohortError, match="no healthy scan that can be used. 2 skipped: It is T1w, not PD."):
+    with pytest.raises(CohortError, match=r"no healthy scan that can be used\. 2 skipped: It is T1w, not PD\."):
         find_scans(tmp_path, "PD")
 
 
