@@ -1,7 +1,6 @@
 """The test host for every test of this folder; Testing/scene in the same process sees nothing of it."""
 
 import pytest
-
 from host import installed, missing
 
 MISSING = missing()

@@ -16,9 +16,9 @@ How to use it in a test (fixture ``host`` of Testing/gui/conftest.py; every test
         host.picture(panel.parent, Path("panel.png"))      # PNG of a widget
         pixels = host.slice_view("Red").draw()             # RGB pixels of a slice view drawn by slicer-core
 
-When the test ends the panels are left (``exit()``, ``cleanup()``) and the fixture asserts ``host.record.problems == []``:
-no slot raised, every connect() was accepted, no unknown .ui class or property, no dialog nobody answered. A test that
-wants a problem clears it: ``host.record.slot_errors.clear()``.
+When the test ends the panels are left (``exit()``, ``cleanup()``) and the fixture asserts that
+``host.record.problems == []``: no slot raised, every connect() was accepted, no unknown .ui class or property, no
+dialog nobody answered. A test that wants a problem clears it: ``host.record.slot_errors.clear()``.
 
 ``host.packaging`` records what slicer.packaging and PyTorchUtils were asked: ``calls``, ``installed``, ``fails_with``.
 ``slicer.app.testingEnabled()`` is True: slicer.util.errorDisplay and friends log and return; to see dialogs set

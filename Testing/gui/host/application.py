@@ -1,5 +1,7 @@
 """slicer.app and slicer.modules of the host."""
 
+# ruff: noqa: N801, N815, RUF012  (names of the real classes; tables that nobody changes)
+
 from __future__ import annotations
 
 import os
@@ -16,7 +18,7 @@ from .main_window import qSlicerMainWindow
 from .stand_in import stored
 
 
-class qSlicerApplication(QtCore.QObject):  # noqa: N801
+class qSlicerApplication(QtCore.QObject):
     """What modules use of the application. One object for the process; every test gives it a fresh scene."""
 
     SIGNALS = {"mrmlSceneChanged(vtkMRMLScene*)": "sceneChosen"}
@@ -136,7 +138,7 @@ class qSlicerApplication(QtCore.QObject):  # noqa: N801
         return _module_manager()
 
 
-class qSlicerModuleManager(QtCore.QObject):  # noqa: N801
+class qSlicerModuleManager(QtCore.QObject):
     """Tells when modules come and go."""
 
     moduleAboutToBeUnloaded = QtCore.Signal("QString")

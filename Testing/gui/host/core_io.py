@@ -1,5 +1,7 @@
 """Readers and writers behind slicer.util.loadVolume, saveNode and so on: the nodes' own storage nodes."""
 
+# ruff: noqa: N801  (names of the real classes; tables that nobody changes)
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -16,7 +18,7 @@ _SUFFIXES = {
 }
 
 
-class qSlicerCoreIOManager(QtCore.QObject):  # noqa: N801
+class qSlicerCoreIOManager(QtCore.QObject):
     """Loads and saves by file type; volumes, segmentations, tables and .mrml scenes only."""
 
     def __init__(self, scene: Any, application_logic: Any) -> None:

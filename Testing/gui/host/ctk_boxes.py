@@ -1,5 +1,7 @@
 """Stand-ins for the containers, buttons and combo boxes of CTK."""
 
+# ruff: noqa: N801, N815  (names of the real classes; tables that nobody changes)
+
 from __future__ import annotations
 
 from typing import Any
@@ -21,7 +23,7 @@ class _Collapsing:
         self.updateGeometry()
 
 
-class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):  # noqa: N801
+class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):
     """A section whose header hides and shows its content."""
 
     contentsCollapsed = QtCore.Signal(bool)
@@ -62,7 +64,8 @@ class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):  # noqa: N801
         return inner.expandedTo(QtCore.QSize(100, _HEADER))
 
     def minimumSizeHint(self) -> QtCore.QSize:
-        return QtCore.QSize(100, _HEADER)
+        inner = self.layout().minimumSize() if self.layout() and not self._collapsed else QtCore.QSize(100, _HEADER)
+        return inner.expandedTo(QtCore.QSize(100, _HEADER))
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         option = QtWidgets.QStyleOptionButton()
@@ -80,7 +83,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):  # noqa: N801
     collapsedHeight = stored(int, "collapsedHeight", 10)
 
 
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, _Collapsing):  # noqa: N801
+class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, _Collapsing):
     """A group box with a tick that hides its content."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -100,31 +103,31 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, _Collapsing):  # noqa: N801
     collapsedHeight = stored(int, "collapsedHeight", 10)
 
 
-class ctkPushButton(QtWidgets.QPushButton):  # noqa: N801
+class ctkPushButton(QtWidgets.QPushButton):
     """A push button with elided text."""
 
 
-class ctkCheckBox(QtWidgets.QCheckBox):  # noqa: N801
+class ctkCheckBox(QtWidgets.QCheckBox):
     """A check box with an indicator icon."""
 
 
-class ctkCheckablePushButton(QtWidgets.QPushButton):  # noqa: N801
+class ctkCheckablePushButton(QtWidgets.QPushButton):
     """A push button with a check box inside."""
 
     checkBoxToggled = QtCore.Signal(bool)
 
 
-class ctkMenuButton(QtWidgets.QPushButton):  # noqa: N801
+class ctkMenuButton(QtWidgets.QPushButton):
     """A push button with a menu at its side."""
 
 
-class ctkComboBox(QtWidgets.QComboBox):  # noqa: N801
+class ctkComboBox(QtWidgets.QComboBox):
     """A combo box with a text shown when nothing is chosen."""
 
     defaultText = stored("QString", "defaultText", "")
 
 
-class ctkCheckableComboBox(QtWidgets.QComboBox):  # noqa: N801
+class ctkCheckableComboBox(QtWidgets.QComboBox):
     """A combo box whose entries are ticked."""
 
     checkedIndexesChanged = QtCore.Signal()
@@ -151,7 +154,7 @@ class ctkCheckableComboBox(QtWidgets.QComboBox):  # noqa: N801
         self.model().itemFromIndex(index).setCheckState(QtCore.Qt.CheckState(int(getattr(state, "value", state))))
 
 
-class ctkMessageBox(QtWidgets.QMessageBox):  # noqa: N801
+class ctkMessageBox(QtWidgets.QMessageBox):
     """A message box with "do not show again"."""
 
     dontShowAgain = stored(bool, "dontShowAgain", False)
@@ -159,7 +162,7 @@ class ctkMessageBox(QtWidgets.QMessageBox):  # noqa: N801
     dontShowAgainVisible = stored(bool, "dontShowAgainVisible", False)
 
 
-class ctkColorPickerButton(QtWidgets.QPushButton):  # noqa: N801
+class ctkColorPickerButton(QtWidgets.QPushButton):
     """A button that holds a color."""
 
     colorChanged = QtCore.Signal(QtGui.QColor)
@@ -172,18 +175,18 @@ class ctkColorPickerButton(QtWidgets.QPushButton):  # noqa: N801
     displayColorName = stored(bool, "displayColorName", True)
 
 
-class ctkExpandableWidget(QtWidgets.QFrame):  # noqa: N801
+class ctkExpandableWidget(QtWidgets.QFrame):
     """A frame with a grip."""
 
 
-class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801
+class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
     """A text browser as high as its text."""
 
     collapsed = stored(bool, "collapsed", False)
     collapsibleText = stored("QString", "collapsibleText", "")
 
 
-class ctkSearchBox(QtWidgets.QLineEdit):  # noqa: N801
+class ctkSearchBox(QtWidgets.QLineEdit):
     """A line edit with a magnifying glass."""
 
     showSearchIcon = stored(bool, "showSearchIcon", True)

@@ -1,5 +1,7 @@
 """Stand-ins for the path widgets of CTK."""
 
+# ruff: noqa: N801, N815, RUF012  (names of the real classes; tables that nobody changes)
+
 from __future__ import annotations
 
 from PySide6 import QtCore, QtWidgets
@@ -8,7 +10,7 @@ from .record import RECORD
 from .stand_in import row, stored
 
 
-class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801
+class ctkPathLineEdit(QtWidgets.QWidget):
     """A path with a browse button and a history."""
 
     Dirs, Files, Drives, Hidden, Executable, Writable, Readable = 1, 2, 4, 256, 0x40, 0x20, 0x10
@@ -60,7 +62,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801
     showHistoryButton = stored(bool, "showHistoryButton", True)
 
 
-class ctkDirectoryButton(QtWidgets.QWidget):  # noqa: N801
+class ctkDirectoryButton(QtWidgets.QWidget):
     """A button that shows a folder; the current folder by default."""
 
     directoryChanged = QtCore.Signal("QString")

@@ -1,17 +1,19 @@
 """Stand-ins for the sliders and spin boxes of CTK, with their ranges, decimals and clamping."""
 
+# ruff: noqa: N801, N815  (names of the real classes; tables that nobody changes)
+
 from __future__ import annotations
 
 from typing import Any
 
 from PySide6 import QtCore, QtWidgets
 
-from .stand_in import row
+from .stand_in import row, stored
 
 _TICKS = 10_000
 
 
-class ctkDoubleSlider(QtWidgets.QWidget):  # noqa: N801
+class ctkDoubleSlider(QtWidgets.QWidget):
     """A slider of floats; 0 to 99 by default."""
 
     valueChanged = QtCore.Signal(float)
@@ -52,7 +54,7 @@ class ctkDoubleSlider(QtWidgets.QWidget):  # noqa: N801
     tracking = QtCore.Property(bool, lambda self: self._tracking, lambda self, on: setattr(self, "_tracking", on))
 
 
-class ctkDoubleSpinBox(QtWidgets.QWidget):  # noqa: N801
+class ctkDoubleSpinBox(QtWidgets.QWidget):
     """CTK's spin box: not a QDoubleSpinBox."""
 
     valueChanged = QtCore.Signal(float)
@@ -83,7 +85,7 @@ class ctkDoubleSpinBox(QtWidgets.QWidget):  # noqa: N801
     prefix = QtCore.Property("QString", lambda self: self._box.prefix(), lambda self, text: self._box.setPrefix(text))
 
 
-class ctkSliderWidget(QtWidgets.QWidget):  # noqa: N801
+class ctkSliderWidget(QtWidgets.QWidget):
     """Slider with spin box: 0 to 99.99, two decimals, clamps. Without tracking, values come when the slider rests."""
 
     valueChanged = QtCore.Signal(float)
@@ -147,7 +149,7 @@ class ctkSliderWidget(QtWidgets.QWidget):  # noqa: N801
     maximum = QtCore.Property(float, lambda self: self._high, lambda self, high: self.setRange(self._low, high))
     decimals = QtCore.Property(int, lambda self: self._box.decimals(), _set_decimals)
     singleStep = QtCore.Property(float, lambda self: self._step, _set_step)
-    pageStep = QtCore.Property(float, lambda self: getattr(self, "_page", 10.0), lambda self, v: setattr(self, "_page", v))
+    pageStep = stored(float, "pageStep", 10.0)
     tracking = QtCore.Property(bool, lambda self: self._tracking, lambda self, on: setattr(self, "_tracking", on))
     suffix = QtCore.Property("QString", lambda self: self._box.suffix(), lambda self, text: self._box.setSuffix(text))
     prefix = QtCore.Property("QString", lambda self: self._box.prefix(), lambda self, text: self._box.setPrefix(text))
@@ -156,7 +158,7 @@ class ctkSliderWidget(QtWidgets.QWidget):  # noqa: N801
     )
 
 
-class qMRMLSliderWidget(ctkSliderWidget):  # noqa: N801
+class qMRMLSliderWidget(ctkSliderWidget):
     """The slider with units of the scene."""
 
     def setMRMLScene(self, scene: Any) -> None:
@@ -167,14 +169,14 @@ class qMRMLSliderWidget(ctkSliderWidget):  # noqa: N801
     )
 
 
-class qMRMLSpinBox(ctkDoubleSpinBox):  # noqa: N801
+class qMRMLSpinBox(ctkDoubleSpinBox):
     """The spin box with units of the scene."""
 
     def setMRMLScene(self, scene: Any) -> None:
         """Units are not shown by the host."""
 
 
-class ctkRangeWidget(QtWidgets.QWidget):  # noqa: N801
+class ctkRangeWidget(QtWidgets.QWidget):
     """Two values, the lower never above the upper; 0 to 99 by default."""
 
     valuesChanged = QtCore.Signal(float, float)
@@ -234,11 +236,11 @@ class ctkRangeWidget(QtWidgets.QWidget):  # noqa: N801
     )
 
 
-class ctkDoubleRangeSlider(ctkRangeWidget):  # noqa: N801
+class ctkDoubleRangeSlider(ctkRangeWidget):
     """The two handles without spin boxes."""
 
 
-class qMRMLRangeWidget(ctkRangeWidget):  # noqa: N801
+class qMRMLRangeWidget(ctkRangeWidget):
     """The range with units of the scene."""
 
     def setMRMLScene(self, scene: Any) -> None:

@@ -24,7 +24,7 @@ class Installation:
         self._modules: dict[str, Any] = {}
         self._attributes: dict[str, Any] = {}
 
-    def __enter__(self) -> "Installation":
+    def __enter__(self) -> Installation:
         make_qt_application()
         scene = slicer.vtkMRMLScene()
         slicer.vtkSegmentationConverterFactory.GetInstance().RegisterConverterRule(

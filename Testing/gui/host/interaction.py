@@ -49,9 +49,13 @@ class Host:
         return self.show(self._panels[name], width, height)
 
     def show(self, panel: Any, width: int = 480, height: int = 900) -> Any:
-        """Show a panel with a size in pixels."""
-        panel.parent.resize(width, height)
-        panel.parent.show()
+        """Show a panel with a size in pixels; higher if it needs that, as in the application's scroll area."""
+        qt = panel.parent.qt_object()
+        qt.resize(width, height)
+        qt.show()
+        self.process_events()
+        needed = qt.layout().totalHeightForWidth(width) if qt.layout() else 0
+        qt.resize(width, max(height, needed, qt.minimumSizeHint().height()))
         self.process_events()
         return panel
 
@@ -113,7 +117,8 @@ class Host:
         end = time.monotonic() + seconds
         while not (value := until()):
             if time.monotonic() > end:
-                raise AssertionError(f"waited {seconds:g} s for {what or until} in vain; problems: {self.record.problems}")
+                problems = self.record.problems
+                raise AssertionError(f"waited {seconds:g} s for {what or until} in vain; problems: {problems}")
             QtWidgets.QApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.AllEvents, 20)
             time.sleep(0.005)
         return value

@@ -1,5 +1,7 @@
 """The main window as far as slicer.util needs it: the module selector and the status bar."""
 
+# ruff: noqa: N801, N815  (names of the real classes; tables that nobody changes)
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from typing import Any
 from PySide6 import QtCore, QtWidgets
 
 
-class qSlicerModuleSelectorToolBar(QtCore.QObject):  # noqa: N801
+class qSlicerModuleSelectorToolBar(QtCore.QObject):
     """``slicer.util.selectModule`` ends here."""
 
     moduleSelected = QtCore.Signal("QString")
@@ -28,7 +30,7 @@ class qSlicerModuleSelectorToolBar(QtCore.QObject):  # noqa: N801
     selectedModule = QtCore.Property("QString", lambda self: self._selected)
 
 
-class qSlicerMainWindow(QtWidgets.QMainWindow):  # noqa: N801
+class qSlicerMainWindow(QtWidgets.QMainWindow):
     """Never shown."""
 
     def __init__(self) -> None:

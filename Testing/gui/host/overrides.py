@@ -58,11 +58,24 @@ def execute(dialog: QtWidgets.QDialog) -> Any:
         return answer
     if callable(answer):
         QtCore.QTimer.singleShot(0, lambda: guarded(answer)(dialog))
+    dialog.was_executed = True
     watchdog = QtCore.QTimer()
     watchdog.setSingleShot(True)
     watchdog.timeout.connect(lambda: (RECORD.unanswered.append(f"still open: {title}"), dialog.reject()))
     watchdog.start(_WATCHDOG_MS)
-    return wrap(dialog.exec())
+    result = wrap(dialog.exec())
+    if getattr(dialog, "delete_after_execution", False):
+        dialog.deleteLater()
+    return result
+
+
+@replaces("QDialog.deleteLater")
+def delete_later(dialog: QtWidgets.QDialog) -> None:
+    """In the application a main loop runs already, so deleteLater() before exec_() waits until the dialog is closed."""
+    if getattr(dialog, "was_executed", False):
+        dialog.deleteLater()
+    else:
+        dialog.delete_after_execution = True
 
 
 @replaces("QTimer.singleShot")

@@ -17,7 +17,7 @@ _RESERVED = ("allParameters", "default", "isCached", "dataType", "getValue", "se
 class _Wrapper:
     """What every wrapper class gets."""
 
-    allParameters: dict[str, ParameterType]
+    allParameters: dict[str, ParameterType]  # noqa: N815
     _defaults: dict[str, Any]
 
     def __init__(self, parameterNode: Any, prefix: str | None = None) -> None:

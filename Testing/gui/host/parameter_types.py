@@ -112,7 +112,7 @@ class ParameterType:
     annotations: tuple[Any, ...]
 
     @classmethod
-    def of(cls, hint: Any) -> "ParameterType":
+    def of(cls, hint: Any) -> ParameterType:
         """Read a type hint: Annotated, and unions with None."""
         annotations: tuple[Any, ...] = ()
         if typing.get_origin(hint) is typing.Annotated:
@@ -142,7 +142,8 @@ class ParameterType:
             accepted = pathlib.PurePath
         is_range = self.kind is FloatRange and self.annotation(RangeBounds) is not None
         if not is_range and not isinstance(value, accepted):
-            raise TypeError(f"Value of type {type(value).__name__} is not a {getattr(self.kind, '__name__', self.kind)}")
+            wanted = getattr(self.kind, "__name__", self.kind)
+            raise TypeError(f"Value of type {type(value).__name__} is not a {wanted}")
         for entry in self.annotations:
             if hasattr(entry, "check"):
                 entry.check(value)

@@ -21,8 +21,9 @@ from .parameter_types import (
 
 _BOOL = ("QCheckBox", "ctkCheckBox", "QPushButton", "ctkCheckablePushButton")
 _WHOLE = ("QSlider", "QSpinBox")
-_REAL = ("QDoubleSpinBox", "ctkSliderWidget", "qMRMLSliderWidget", "ctkDoubleSlider", "ctkDoubleSpinBox", "qMRMLSpinBox")
-_BOUNDED = ("QSlider", "ctkSliderWidget", "qMRMLSliderWidget")
+_SLIDERS = ("ctkSliderWidget", "qMRMLSliderWidget")
+_REAL = ("QDoubleSpinBox", "ctkDoubleSlider", "ctkDoubleSpinBox", "qMRMLSpinBox", *_SLIDERS)
+_BOUNDED = ("QSlider", *_SLIDERS)
 _TEXT = ("QLineEdit", "QTextEdit", "QLabel")
 _CHOICE = ("QComboBox", "ctkComboBox")
 _RANGE = ("ctkRangeWidget", "ctkDoubleRangeSlider", "qMRMLRangeWidget")
@@ -132,7 +133,8 @@ class _Range(Connector):
     def prepare(self) -> None:
         bounds = self.described.annotation(RangeBounds)
         if bounds is None:
-            raise RuntimeError(f"Cannot have a connection to {type(self.widget).__name__} where the range is unbounded.")
+            name = type(self.widget).__name__
+            raise RuntimeError(f"Cannot have a connection to {name} where the range is unbounded.")
         self.widget.setRange(bounds.minimum, bounds.maximum)
 
     def signal(self) -> str:

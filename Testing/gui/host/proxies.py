@@ -14,8 +14,8 @@ from . import properties, signals
 from .record import RECORD
 from .values import EnumInt, call, unwrap, wrap
 
-_classes: dict[type, "PythonQtClass"] = {}
-_living: dict[int, "weakref.ref[Proxy]"] = {}
+_classes: dict[type, PythonQtClass] = {}
+_living: dict[int, weakref.ref[Proxy]] = {}
 # (class name, function name) -> replacement(object or None, *PythonQt values); filled by overrides.py.
 METHODS: dict[tuple[str, str], Callable[..., Any]] = {}
 

@@ -1,5 +1,7 @@
 """Stand-in for qMRMLNodeComboBox on the real MRML scene."""
 
+# ruff: noqa: N801, N815, RUF012  (names of the real classes; tables that nobody changes)
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +13,7 @@ from PySide6 import QtCore, QtWidgets
 from .stand_in import row, stored
 
 
-class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
+class qMRMLNodeComboBox(QtWidgets.QWidget):
     """Chooses a node of the scene. Disabled and empty until it has a scene."""
 
     SIGNALS = {
@@ -135,7 +137,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
         self._shown = [node for node in self._nodes() if self._fits(node)]
         self._box.blockSignals(True)
         self._box.clear()
-        self._box.addItems([*([self.noneDisplay] if self.noneEnabled else []), *(node.GetName() for node in self._shown)])
+        none = [self.noneDisplay] if self.noneEnabled else []
+        self._box.addItems([*none, *(node.GetName() or "" for node in self._shown)])
         self._box.blockSignals(False)
         self._show()
 

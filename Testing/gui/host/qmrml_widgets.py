@@ -1,5 +1,7 @@
 """Stand-ins for the other qMRML widgets: the .ui's top widget and small views of tables, plots and segments."""
 
+# ruff: noqa: N801, N815, RUF012  (names of the real classes; tables that nobody changes)
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +13,7 @@ from .ctk_sliders import qMRMLRangeWidget, qMRMLSliderWidget, qMRMLSpinBox  # no
 from .stand_in import stored
 
 
-class qMRMLWidget(QtWidgets.QWidget):  # noqa: N801
+class qMRMLWidget(QtWidgets.QWidget):
     """A widget that hands its scene on to the widgets connected to it."""
 
     SIGNALS = {"mrmlSceneChanged(vtkMRMLScene*)": "sceneChosen"}
@@ -32,7 +34,7 @@ class qMRMLWidget(QtWidgets.QWidget):  # noqa: N801
         return self._scene
 
 
-class qSlicerWidget(qMRMLWidget):  # noqa: N801
+class qSlicerWidget(qMRMLWidget):
     """What the application uses for a module's panel."""
 
 
@@ -61,7 +63,7 @@ class _NodeView(QtWidgets.QTableWidget):
         raise NotImplementedError
 
 
-class qMRMLTableView(_NodeView):  # noqa: N801
+class qMRMLTableView(_NodeView):
     """Shows a table node."""
 
     def setMRMLTableNode(self, node: Any) -> None:
@@ -82,7 +84,7 @@ class qMRMLTableView(_NodeView):  # noqa: N801
                 self.setItem(place, index, QtWidgets.QTableWidgetItem(table.GetValue(place, index).ToString()))
 
 
-class qMRMLSegmentsTableView(_NodeView):  # noqa: N801
+class qMRMLSegmentsTableView(_NodeView):
     """Lists the segments of a segmentation node."""
 
     def setSegmentationNode(self, node: Any) -> None:
@@ -102,7 +104,7 @@ class qMRMLSegmentsTableView(_NodeView):  # noqa: N801
             self.setItem(index, 0, QtWidgets.QTableWidgetItem(segmentation.GetNthSegment(index).GetName()))
 
 
-class qMRMLPlotWidget(QtWidgets.QWidget):  # noqa: N801
+class qMRMLPlotWidget(QtWidgets.QWidget):
     """Holds a plot view node; the host draws no curve."""
 
     SIGNALS = {"mrmlSceneChanged(vtkMRMLScene*)": "sceneChosen"}
@@ -121,12 +123,12 @@ class qMRMLPlotWidget(QtWidgets.QWidget):  # noqa: N801
         """The plot view node."""
         return getattr(self, "_view_node", None)
 
-    def plotView(self) -> "qMRMLPlotView":
+    def plotView(self) -> qMRMLPlotView:
         """The view inside."""
         return self.findChild(qMRMLPlotView) or qMRMLPlotView(self)
 
 
-class qMRMLPlotView(QtWidgets.QWidget):  # noqa: N801
+class qMRMLPlotView(QtWidgets.QWidget):
     """The view of a plot: signals of what the user picked."""
 
     SIGNALS = {"dataSelected(vtkStringArray*,vtkCollection*)": "picked"}
@@ -144,5 +146,5 @@ class qMRMLPlotView(QtWidgets.QWidget):  # noqa: N801
         """Nothing is drawn, so nothing is fitted."""
 
 
-class qMRMLSegmentSelectorWidget(qMRMLWidget):  # noqa: N801
+class qMRMLSegmentSelectorWidget(qMRMLWidget):
     """Named by some .ui files; chooses nothing in the host."""

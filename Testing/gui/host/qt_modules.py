@@ -1,4 +1,4 @@
-"""The modules ``qt`` and ``ctk``: classes are looked up in PySide6 and in the host's own widgets when first asked for."""
+"""The modules ``qt`` and ``ctk``: classes are looked up in PySide6 and in the host's own widgets when asked for."""
 
 from __future__ import annotations
 

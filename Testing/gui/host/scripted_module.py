@@ -181,12 +181,15 @@ def extra_modules() -> dict[str, ModuleType]:
     from . import sample_data
 
     return {
-        "slicer.ScriptedLoadableModule": _module("slicer.ScriptedLoadableModule", {kind.__name__: kind for kind in bases}),
-        "slicer.i18n": _module("slicer.i18n", {"tr": tr, "translate": lambda context, text: text, "getContext": str}),
-        "slicer.parameterNodeWrapper": _module("slicer.parameterNodeWrapper", parameters),
-        "slicer.packaging": _module("slicer.packaging", _packaging()),
-        "PyTorchUtils": _module("PyTorchUtils", {"PyTorchUtilsLogic": PyTorchUtilsLogic}),
-        "SampleData": _module("SampleData", {"SampleDataLogic": sample_data.SampleDataLogic}),
+        name: _module(name, content)
+        for name, content in {
+            "slicer.ScriptedLoadableModule": {kind.__name__: kind for kind in bases},
+            "slicer.i18n": {"tr": tr, "translate": lambda context, text: text, "getContext": str},
+            "slicer.parameterNodeWrapper": parameters,
+            "slicer.packaging": _packaging(),
+            "PyTorchUtils": {"PyTorchUtilsLogic": PyTorchUtilsLogic},
+            "SampleData": {"SampleDataLogic": sample_data.SampleDataLogic},
+        }.items()
     }
 
 

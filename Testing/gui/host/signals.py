@@ -11,7 +11,7 @@ from PySide6 import QtCore
 
 from .record import RECORD
 
-_connections: dict[int, list["Connection"]] = {}
+_connections: dict[int, list[Connection]] = {}
 
 
 def normalized(signature: str) -> str:
@@ -111,7 +111,8 @@ def _attach_raw(qobject: QtCore.QObject, attribute: str, signature: str, receive
 
 def _attach(qobject: QtCore.QObject, attribute: str, signature: str, connection: Connection) -> None:
     _attach_raw(qobject, attribute, signature, connection.receive)
-    qobject.destroyed.connect(lambda _=None, key=id(qobject): _connections.pop(key, None))
+    key = id(qobject)
+    qobject.destroyed.connect(lambda *_: _connections.pop(key, None))
 
 
 def _is_signal(method: QtCore.QMetaMethod) -> bool:

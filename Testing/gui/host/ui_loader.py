@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from functools import cache
 from typing import Any
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
@@ -74,8 +75,16 @@ def _check_properties(tree: ElementTree.Element) -> None:
             continue
         for entry in element.findall("property"):
             name = entry.get("name", "")
-            if entry.get("stdset") != "0" and name not in _DYNAMIC and kind.staticMetaObject.indexOfProperty(name) < 0:
+            dynamic = entry.get("stdset") == "0" or name in _DYNAMIC
+            if not dynamic and name not in _property_names(kind):
                 RECORD.ui_problems.append(f"{element.get('class')} '{element.get('name')}' has no property '{name}'")
+
+
+@cache
+def _property_names(kind: type) -> frozenset[str]:
+    widget = kind()
+    meta = widget.metaObject()
+    return frozenset(meta.property(index).name() for index in range(meta.propertyCount()))
 
 
 def _plain_numbers(tree: ElementTree.Element) -> None:

@@ -17,23 +17,23 @@ class EnumInt(int):
     enumerator: Any = None
 
     @classmethod
-    def of(cls, enumerator: enum.Enum) -> "EnumInt":
+    def of(cls, enumerator: enum.Enum) -> EnumInt:
         """The int of a PySide6 enumerator or flag."""
         number = cls(int(enumerator.value))
         number.enumerator = enumerator
         return number
 
-    def __or__(self, other: int) -> "EnumInt":
+    def __or__(self, other: int) -> EnumInt:
         return self._joined(int(self) | int(other))
 
     __ror__ = __or__
 
-    def __and__(self, other: int) -> "EnumInt":
+    def __and__(self, other: int) -> EnumInt:
         return self._joined(int(self) & int(other))
 
     __rand__ = __and__
 
-    def _joined(self, value: int) -> "EnumInt":
+    def _joined(self, value: int) -> EnumInt:
         number = EnumInt(value)
         if isinstance(self.enumerator, enum.Flag):
             number.enumerator = type(self.enumerator)(value)

@@ -1,4 +1,6 @@
-"""The layout manager: real slice logics, and slice views that slicer-core draws offscreen when a picture is asked for."""
+"""The layout manager: real slice logics, and slice views that slicer-core draws offscreen when asked for a picture."""
+
+# ruff: noqa: N801, N815  (names of the real classes; tables that nobody changes)
 
 from __future__ import annotations
 
@@ -17,10 +19,10 @@ _VIEW_SIZE = (400, 400)
 _FOUR_UP = 3
 
 
-class qMRMLSliceView(QtWidgets.QWidget):  # noqa: N801
+class qMRMLSliceView(QtWidgets.QWidget):
     """The drawing part of a slice widget."""
 
-    def __init__(self, owner: "qMRMLSliceWidget") -> None:
+    def __init__(self, owner: qMRMLSliceWidget) -> None:
         super().__init__(owner)
         self._owner = owner
 
@@ -38,10 +40,10 @@ class qMRMLSliceView(QtWidgets.QWidget):  # noqa: N801
         """The background stays black."""
 
 
-class qMRMLSliceController(QtWidgets.QWidget):  # noqa: N801
+class qMRMLSliceController(QtWidgets.QWidget):
     """The bar over a slice view."""
 
-    def __init__(self, owner: "qMRMLSliceWidget") -> None:
+    def __init__(self, owner: qMRMLSliceWidget) -> None:
         super().__init__(owner)
         self._owner = owner
 
@@ -58,7 +60,7 @@ class qMRMLSliceController(QtWidgets.QWidget):  # noqa: N801
         self._owner.mrmlSliceNode().SetSliceVisible(visible)
 
 
-class qMRMLSliceWidget(QtWidgets.QWidget):  # noqa: N801
+class qMRMLSliceWidget(QtWidgets.QWidget):
     """One slice view of the layout."""
 
     def __init__(self, application_logic: Any, node: Any) -> None:
@@ -104,7 +106,7 @@ class qMRMLSliceWidget(QtWidgets.QWidget):  # noqa: N801
         return self._drawn
 
 
-class qMRMLThreeDView(QtWidgets.QWidget):  # noqa: N801
+class qMRMLThreeDView(QtWidgets.QWidget):
     """The drawing part of a 3D widget."""
 
     def __init__(self, node: Any) -> None:
@@ -130,7 +132,7 @@ class qMRMLThreeDView(QtWidgets.QWidget):  # noqa: N801
     scheduleRender = forceRender
 
 
-class qMRMLThreeDWidget(QtWidgets.QWidget):  # noqa: N801
+class qMRMLThreeDWidget(QtWidgets.QWidget):
     """One 3D view of the layout."""
 
     def __init__(self, node: Any) -> None:
@@ -147,7 +149,7 @@ class qMRMLThreeDWidget(QtWidgets.QWidget):  # noqa: N801
         return self._view.mrmlViewNode()
 
 
-class qSlicerLayoutManager(QtCore.QObject):  # noqa: N801
+class qSlicerLayoutManager(QtCore.QObject):
     """The layout of the scene; vtkMRMLLayoutLogic makes the view nodes."""
 
     layoutChanged = QtCore.Signal(int)
