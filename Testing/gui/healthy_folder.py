@@ -6,7 +6,8 @@ import nibabel
 import numpy as np
 from scipy import ndimage
 
-SUBJECTS = tuple(f"sub-{number:02d}" for number in range(1, 7))
+# The fewest of which a fifth, rounded, is two subjects to calibrate with.
+SUBJECTS = tuple(f"sub-{number:02d}" for number in range(1, 9))
 BROKEN = "sub-99"
 
 

@@ -133,17 +133,9 @@ def test_last_words_are_neither_progress_nor_traceback(library):
     assert last_words("") == ""
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.2, "1 s"), (61.0, "2 min"), (7260.0, "2 h 1 min"), (2 * 86400.0 + 3600.0, "2 d 1 h")]
-)
-def test_durations_are_told_in_two_units(library, seconds, words):
-    from BrainAnomalyTrainingLib.panel.wording import duration
-
-    assert duration(seconds) == words
-
-
 def test_a_long_loss_curve_is_thinned_to_its_means(library):
     import slicer
+
     from BrainAnomalyTrainingLib.panel.loss_plot import LossPlot
 
     plot = LossPlot(slicer.mrmlScene)
@@ -163,6 +155,7 @@ def test_a_long_loss_curve_is_thinned_to_its_means(library):
 
 def test_an_example_becomes_volumes_where_the_template_is(library, tmp_path):
     import slicer
+
     from BrainAnomalyTrainingLib.panel.example_volumes import load_example
 
     affine = np.array([[2.0, 0, 0, -90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
@@ -184,6 +177,7 @@ def write_example(path, image, affine):
 @pytest.mark.parametrize("damage", ["cut", "shape", "missing"])
 def test_a_damaged_example_is_refused_in_words(library, tmp_path, damage):
     import slicer
+
     from BrainAnomalyLib.errors import ScanError
     from BrainAnomalyTrainingLib.panel.example_volumes import load_example
 

@@ -7,12 +7,12 @@ The child has a session (Windows: a process group without a console) of its own 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
+
+from BrainAnomalyLib.panel.interpreter import worker_python
 
 from .started_command import CONSOLE
 
@@ -25,17 +25,13 @@ _DETACHED_PROCESS, _NEW_PROCESS_GROUP = 0x8, 0x200
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 
 
-def python_program() -> str:
-    """The interpreter that runs the commands: Slicer's own where there is one, else the one that runs now."""
-    return shutil.which("PythonSlicer") or sys.executable
-
-
 def start_detached(arguments: list[str], folder: Path) -> int:
-    """Start ``python -m BrainAnomalyTrainingLib ARGUMENTS``, printing into ``folder``; its process id. Raises OSError.
+    """Start ``python -m BrainAnomalyTrainingLib ARGUMENTS``, printing into ``folder``; its process id.
 
-    Behind a launcher the id is the launcher's; the command's own stands in ``process.json``.
+    Behind a launcher the id is the launcher's; the command's own stands in ``process.json``. Raises OSError, and
+    DependencyError where there is no Python to start.
     """
-    command = [python_program(), "-m", _PROGRAM, *arguments]
+    command = [worker_python(), "-m", _PROGRAM, *arguments]
     with (folder / CONSOLE).open("wb") as console:
         child = subprocess.Popen(
             command,

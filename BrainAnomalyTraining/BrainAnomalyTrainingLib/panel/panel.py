@@ -14,16 +14,17 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from BrainAnomalyLib.panel.messages import Messages
+
 from .cohort_view import CohortView
 from .example_volumes import load_example, show_example
-from .failures import told
 from .jobs import start_check, start_training
 from .last_run import remember, remembered, run_to_show
 from .parameters import TrainingParameters
 from .run_monitor import Phase, RunMonitor
 from .run_view import RunView, allow, example_file
 from .settings_view import SettingsView
-from .wording import copied_log
+from .trained_package import use_in_brain_anomaly
 
 POLL_MILLISECONDS = 500
 
@@ -39,15 +40,17 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui = ui
         self.monitor = RunMonitor.none()
         self._new_parameters = parameters
+        self._messages = Messages(ui)
         self._settings = SettingsView(ui, self._on_cohort_changed)
         self._cohort = CohortView(ui.cohortTable, ui.thumbnailLabel, self._on_excluded)
-        self._run = RunView(ui)
+        self._run = RunView(ui, self._messages)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._connect()
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closes)
-        self.addObserver(scene, scene.EndCloseEvent, self._on_scene_closed)
+        self.addObserver(scene, scene.EndCloseEvent, self._on_scene_opened)
+        self.addObserver(scene, scene.EndImportEvent, self._on_scene_opened)
         self._open_scene()
 
     def close(self) -> None:
@@ -84,8 +87,10 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
         self.removeObservers(self._on_parameters)
         self._settings.release()
 
-    def _on_scene_closed(self, caller: Any = None, event: Any = None) -> None:
-        self._open_scene()
+    def _on_scene_opened(self, caller: Any = None, event: Any = None) -> None:
+        with self._messages.plain():
+            self.removeObservers(self._on_parameters)
+            self._open_scene()
 
     def _connect(self) -> None:
         self._timer.connect("timeout()", self._on_timer)
@@ -98,7 +103,6 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
             (self.ui.showLossButton, self._on_show_loss),
             (self.ui.showExampleButton, self._on_show_example),
             (self.ui.useButton, self._on_use),
-            (self.ui.copyLogButton, self._on_copy_log),
         ):
             button.connect("clicked()", slot)
 
@@ -112,15 +116,17 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
         self._timer.start()
 
     def _on_timer(self) -> None:
-        if self.monitor.poll():
-            self.update()
+        with self._messages.plain():
+            if self.monitor.poll():
+                self.update()
         if not self.monitor.phase.is_alive:
             self._timer.stop()
 
     def _on_parameters(self, caller: Any = None, event: Any = None) -> None:
-        self._settings.refresh()
-        self._find_begun_training()
-        self._update_controls()
+        with self._messages.plain():
+            self._settings.refresh()
+            self._find_begun_training()
+            self._update_controls()
 
     def _find_begun_training(self) -> None:
         """Where the settings name a training that was begun, show it, so that it can be resumed."""
@@ -139,55 +145,48 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
             self._settings.parameters.excluded = subjects
 
     def _on_check_cohort(self) -> None:
-        with told(_("The check could not be started.")):
+        with self._messages.plain():
             self._cohort.clear()
             self._watch(start_check(self._settings.cohort_job()))
             self.update()
 
     def _on_start(self) -> None:
-        with told(_("The training could not be started.")):
+        with self._messages.plain():
             self._watch(start_training(self._settings.training_job()))
             self.update()
 
     def _on_resume(self) -> None:
-        with told(_("The training could not be resumed.")):
+        with self._messages.plain():
             self.monitor.start(self.monitor.arguments)
             self._watch(self.monitor)
             self.update()
 
     def _on_pause(self) -> None:
-        with told(_("The training could not be paused.")):
+        with self._messages.plain():
             self.monitor.pause()
             self.update()
 
     def _on_cancel(self) -> None:
-        with told(_("The run could not be cancelled.")):
+        with self._messages.plain():
             self.monitor.cancel()
             self.update()
 
     def _on_show_loss(self) -> None:
-        with told(_("The loss curve could not be shown.")):
+        with self._messages.plain():
             chart = self._run.draw_losses(self.monitor).chart
             slicer.modules.plots.logic().ShowChartInLayout(chart)
 
     def _on_show_example(self) -> None:
-        with told(_("The example could not be shown.")):
+        with self._messages.plain():
             path = example_file(self.monitor, "volume")
             if path is not None:
                 show_example(load_example(slicer.mrmlScene, path))
 
     def _on_use(self) -> None:
-        from BrainAnomalyLib.model_store import import_package
-
-        with told(_("The package could not be added to your models.")):
+        with self._messages.plain():
             if self.monitor.state.package is not None:
-                with slicer.util.WaitCursor():
-                    import_package(self.monitor.state.package)
-                self.ui.messageLabel.text = _("The package is now among the models of Brain Anomaly.")
-                _open_brain_anomaly()
-
-    def _on_copy_log(self) -> None:
-        qt.QApplication.clipboard().setText(copied_log(self.monitor, self.ui.logEdit.toPlainText()))
+                use_in_brain_anomaly(self.monitor.state.package)
+                self._messages.say(_("The package is now among the models of Brain Anomaly."))
 
     def _update_controls(self) -> None:
         if self._settings.parameters is None:
@@ -208,9 +207,3 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
         allow(self.ui.cancelButton, problem, _("End the run."))
         problem = "" if self.monitor.can_resume else _("No training is paused.")
         allow(self.ui.resumeButton, problem, _("Go on from the last checkpoint."))
-
-
-def _open_brain_anomaly() -> None:
-    """Go to the module, where there is a window to go to it in."""
-    if slicer.util.mainWindow() is not None:
-        slicer.util.selectModule("BrainAnomaly")

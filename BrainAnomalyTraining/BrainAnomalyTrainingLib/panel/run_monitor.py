@@ -54,7 +54,10 @@ _ENDINGS = {
 
 
 class RunMonitor:
-    """A run folder: ``poll`` it often, read ``state`` and ``phase``, ask it to ``pause`` or ``cancel``."""
+    """A run folder: ``poll`` it often, read ``state`` and ``phase``, ask it to ``pause`` or ``cancel``.
+
+    ``process_id`` is that of the command itself, None while none is known to run.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,7 +67,7 @@ class RunMonitor:
         self._unread: list[Event] = []
         self._arguments, self._launcher = read_record(folder)
         self._cancelled_at: float | None = None
-        self._process_id: int | None = None
+        self.process_id: int | None = None
         self.poll()
 
     @classmethod
@@ -159,8 +162,8 @@ class RunMonitor:
     def _is_alive(self) -> bool:
         # The child is looked up first: that collects it if it has ended.
         child_runs = child_process.is_child_running(self._launcher)
-        self._process_id = running_process(self.folder)
-        return child_runs or self._process_id is not None
+        self.process_id = running_process(self.folder)
+        return child_runs or self.process_id is not None
 
     def _phase(self, alive: bool) -> Phase:
         if alive:
@@ -175,13 +178,13 @@ class RunMonitor:
         if self._cancelled_at is not None:
             return Phase.CANCELLING
         obeying = {"cancel": Phase.CANCELLING, "pause": Phase.PAUSING}.get(asked(self.folder))
-        return obeying or (Phase.RUNNING if self._process_id else Phase.STARTING)
+        return obeying or (Phase.RUNNING if self.process_id else Phase.STARTING)
 
     def _force_cancel(self) -> None:
         if self._cancelled_at is None or self.phase is not Phase.CANCELLING:
             return
         if time.monotonic() - self._cancelled_at > GRACE_SECONDS:
-            child_process.kill_tree(self._process_id or self._launcher, self._launcher)
+            child_process.kill_tree(self.process_id or self._launcher, self._launcher)
         elif asked(self.folder) != "cancel":
             # A command that was just starting has taken the order for an old one.
             ask(self.folder, "cancel")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from ..run_folder import Event
+from BrainAnomalyLib.panel.messages import Messages
+from BrainAnomalyLib.panel.plain_words import duration
+
 from . import wording
 from .loss_plot import LossPlot
 from .pictures import show_picture
@@ -21,10 +22,10 @@ _PERCENT = 100
 class RunView:
     """Shows whatever monitor it is given; ``show`` is called whenever that has read something new."""
 
-    def __init__(self, ui: Any) -> None:
-        self._ui = ui
+    def __init__(self, ui: Any, messages: Messages) -> None:
+        self._ui, self._messages = ui, messages
         self._losses_drawn = (0, 0)
-        self._log_folder: Path | None = None
+        self._logged: tuple[Path, Phase] | None = None
 
     def show(self, monitor: RunMonitor) -> None:
         """Show this run."""
@@ -46,7 +47,7 @@ class RunView:
         self._ui.progressBar.value = round(_PERCENT * state.fraction)
         self._ui.stageLabel.text = wording.stage(state.stage) if alive else ""
         left = state.seconds_left if alive else None
-        text = _("About {time} left in this stage.").format(time=wording.duration(left)) if left is not None else ""
+        text = _("About {time} left in this stage.").format(time=duration(left)) if left is not None else ""
         self._ui.timeLeftLabel.text = text
         self._ui.messageLabel.text = "\n".join(filter(None, [wording.situation(monitor), *state.warnings]))
 
@@ -74,13 +75,12 @@ class RunView:
         allow(self._ui.useButton, problem, _("Add the package to your models and open Brain Anomaly."))
 
     def _show_log(self, monitor: RunMonitor) -> None:
-        if monitor.folder != self._log_folder:
-            self._log_folder = monitor.folder
-            self._ui.logEdit.clear()
-        for event in monitor.take_unread():
-            line = wording.log_line(event, _clock(event))
-            if line:
-                self._ui.logEdit.appendPlainText(line)
+        for line in filter(None, map(wording.log_line, monitor.take_unread())):
+            self._ui.logTextEdit.appendPlainText(line)
+        state = (monitor.folder, monitor.phase)
+        if state != self._logged and monitor.phase in (Phase.STARTING, Phase.FAILED, Phase.LOST):
+            self._messages.log("\n".join((wording.command_line(monitor.arguments), monitor.console())))
+        self._logged = state
 
 
 def example_file(monitor: RunMonitor, kind: str) -> Path | None:
@@ -94,7 +94,3 @@ def allow(button: Any, problem: str, purpose: str) -> None:
     """Enable a button unless there is a problem; its tip says why not, or what it does."""
     button.enabled = not problem
     button.toolTip = problem or purpose
-
-
-def _clock(event: Event) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(event.get("time") or time.time()))

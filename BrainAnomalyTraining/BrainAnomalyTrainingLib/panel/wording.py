@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -14,7 +14,6 @@ from ..run_folder import Event
 from .run_monitor import Phase, RunMonitor
 from .run_state import RunState
 
-_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _KILLED = 9
 _NOT_LAST_WORDS = re.compile(r"Traceback|\s|\[\w+ \d+ %\]|step \d+ of \d+:")
 
@@ -134,18 +133,6 @@ def last_words(console: str) -> str:
     return lines[-1].strip() if lines else ""
 
 
-def duration(seconds: float) -> str:
-    """A time in one or two units."""
-    seconds = max(0.0, seconds)
-    if seconds < _MINUTE:
-        return _("{count} s").format(count=math.ceil(seconds))
-    if seconds < _HOUR:
-        return _("{count} min").format(count=math.ceil(seconds / _MINUTE))
-    if seconds < _DAY:
-        return _("{hours} h {minutes} min").format(hours=int(seconds // _HOUR), minutes=int(seconds % _HOUR // _MINUTE))
-    return _("{days} d {hours} h").format(days=int(seconds // _DAY), hours=int(seconds % _DAY // _HOUR))
-
-
 def loss_sentence(state: RunState) -> str:
     """Step and losses of now."""
     if not state.losses:
@@ -160,22 +147,21 @@ def loss_sentence(state: RunState) -> str:
     return _("{text}, validation loss {loss} at step {step}").format(text=text, loss=loss, step=step)
 
 
-def log_line(event: Event, clock: str) -> str:
+def log_line(event: Event) -> str:
     """An event as a line of the log; "" for those that are shown elsewhere."""
-    texts: dict[str, Any] = {
+    texts: dict[str, Callable[[], str]] = {
         "started": lambda: _("{command} started").format(command=event.get("command", "")),
-        "stage": lambda: event.get("message", ""),
+        "stage": lambda: str(event.get("message", "")),
         "warning": lambda: _("Warning: {text}").format(text=event.get("message", "")),
         "paused": lambda: _("paused"),
         "cancelled": lambda: _("cancelled"),
         "error": lambda: _("Error: {text}").format(text=error_sentence(event)),
         "finished": lambda: _("finished"),
     }
-    text = texts.get(event["event"], lambda: "")()
-    return f"{clock} {text}" if text else ""
+    text = texts.get(event["event"], str)()
+    return f"{time.strftime('%H:%M:%S', time.localtime(event.get('time')))} {text}" if text else ""
 
 
-def copied_log(monitor: RunMonitor, log: str) -> str:
-    """The log for a report of what went wrong: the command, its events, and what it printed."""
-    command = " ".join(["python -m BrainAnomalyTrainingLib", *map(shlex.quote, monitor.arguments)])
-    return "\n".join((command, log, monitor.console()))
+def command_line(arguments: list[str]) -> str:
+    """The command of a run, as it could be typed into a terminal."""
+    return " ".join(["python -m BrainAnomalyTrainingLib", *map(shlex.quote, arguments)])
