@@ -46,17 +46,18 @@ class ResidualSums:
 
     def rms(self, without: HealthyResidual | None = None) -> FloatArray:
         """Root mean square residual, smoothed by 2 voxels, 0 where no scan has brain; ``without`` one added scan."""
-        _, squares, counts = self._smoothed(without)
+        squares, counts = self._smoothed((1, 2), without)
         return np.sqrt(squares / np.maximum(counts, 1e-2)).astype(np.float32)
 
     def mean(self, without: HealthyResidual | None = None) -> FloatArray:
         """Mean absolute residual, smoothed alike."""
-        values, _, counts = self._smoothed(without)
+        values, counts = self._smoothed((0, 2), without)
         return (values / np.maximum(counts, 1e-2)).astype(np.float32)
 
-    def _smoothed(self, without: HealthyResidual | None) -> list[NDArray[np.float64]]:
-        taken = _parts(without) if without is not None else tuple(np.zeros_like(part) for part in self._sums)
-        left = [np.maximum(total - part, 0.0) for total, part in zip(self._sums, taken, strict=True)]
+    def _smoothed(self, which: tuple[int, int], without: HealthyResidual | None) -> list[NDArray[np.float64]]:
+        """Two of the sums (residuals, their squares, scans with brain), less one scan's part."""
+        taken = _parts(without) if without is not None else (0.0, 0.0, 0.0)
+        left = [np.maximum(self._sums[index] - taken[index], 0.0) for index in which]
         return [ndimage.gaussian_filter(part, SMOOTHING_VOXELS) for part in left]
 
 
