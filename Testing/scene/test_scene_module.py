@@ -78,12 +78,12 @@ def test_scripting_logic_goes_the_same_way(application, volume, logic):
     assert "histogram" in scripting.detectorNames()
 
 
-def test_training_module_names_a_command_that_exists(application):
+def test_training_logic_refuses_impossible_jobs_in_words(application, tmp_path):
     from BrainAnomalyTraining import BrainAnomalyTrainingLogic
+    from BrainAnomalyTrainingLib.panel.jobs import CohortJob, TrainingJob
 
-    command = BrainAnomalyTrainingLogic.trainingCommand()
-    module = command.split(" -m ")[1].split()[0]
-    program = ROOT / "BrainAnomalyTraining" / Path(*module.split(".")).with_suffix(".py")
-    assert program.is_file()
-    assert str(ROOT / "BrainAnomalyTraining") in command
-    assert str(ROOT / "BrainAnomaly") in command
+    with pytest.raises(ValueError, match="There is no folder"):
+        BrainAnomalyTrainingLogic.checkCohort(CohortJob(str(tmp_path / "nowhere"), "T1w", "denoising"))
+    with pytest.raises(ValueError, match="saved in"):
+        BrainAnomalyTrainingLogic.train(TrainingJob(CohortJob(str(tmp_path), "T1w", "denoising"), "", "model"))
+    assert BrainAnomalyTrainingLogic.run(tmp_path).phase.value == "new"
