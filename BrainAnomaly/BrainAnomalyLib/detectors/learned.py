@@ -94,7 +94,8 @@ class LearnedDetector:
         package: Package | None = None,
     ) -> None:
         """A detector around a trained network; without a package its map is the uncalibrated raw score."""
-        self.config, self.device = config, device
+        self.config: Any = config
+        self.device = device
         self.network = network.eval().to(device)
         self.recipe = self.recipe_for(config)
         self.package_identity: str | None = None
@@ -123,7 +124,7 @@ class LearnedDetector:
     @classmethod
     def config_from_json(cls, values: dict[str, Any]) -> Any:
         """A checked configuration. Raises PackageError."""
-        config = config_from_json(cls.Config, values)
+        config: Any = config_from_json(cls.Config, values)
         cls.check(config)
         return config
 
