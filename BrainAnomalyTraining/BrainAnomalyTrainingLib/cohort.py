@@ -13,8 +13,8 @@ import numpy as np
 from BrainAnomalyLib.errors import ScanError
 from BrainAnomalyLib.volumes import Contrast
 
-# The least that can be split into two subjects to train on, one to validate and one to calibrate with.
-SMALLEST_COHORT = 4
+# The least that can be split into two subjects to train on, one to validate and two to calibrate with.
+SMALLEST_COHORT = 5
 
 
 class CohortError(ScanError):

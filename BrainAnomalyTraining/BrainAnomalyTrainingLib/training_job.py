@@ -18,6 +18,7 @@ from BrainAnomalyLib.packages import Package
 from BrainAnomalyLib.volumes import Contrast
 
 from .cache import CachedScan
+from .calibration import FEWEST_SCANS
 from .calibration_run import calibrated
 from .cohort import SMALLEST_COHORT, subject_parts
 from .cohort_preparation import prepare_cohort, read_cohort
@@ -171,8 +172,13 @@ def _options(job: TrainingJob, preset: Preset) -> TrainingOptions:
 
 
 def _parts(scans: Sequence[CachedScan], job: TrainingJob) -> list[list[CachedScan]]:
-    """Validation, calibration and training scans, split by subject."""
-    return subject_parts(scans, (VALIDATION_SHARE, CALIBRATION_SHARE), job.seed)
+    """Validation, calibration and training scans, split by subject; calibration gets what it needs at least."""
+    validation, calibration, training = subject_parts(scans, (VALIDATION_SHARE, CALIBRATION_SHARE), job.seed)
+    while len({scan.subject for scan in calibration}) < FEWEST_SCANS:
+        moved = training[-1].subject
+        calibration += [scan for scan in training if scan.subject == moved]
+        training = [scan for scan in training if scan.subject != moved]
+    return [validation, calibration, training]
 
 
 def check_place(out: Path) -> None:
