@@ -25,6 +25,8 @@ from BrainAnomalyLib.detectors.patched_diffusion import (
 )
 from BrainAnomalyLib.detectors.simplex_diffusion import SimplexDiffusionConfig, SimplexDiffusionDetector
 from BrainAnomalyLib.errors import DependencyError, PackageError
+from family_proof import prove
+from shared_data import needs
 
 FAMILIES = (
     SimplexDiffusionDetector,
@@ -298,3 +300,12 @@ def test_a_missing_einops_is_named(kind, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DependencyError, match="einops"):
         kind.build(kind.presets["small"].config)
+
+
+@needs("ds002748_t1_brain_2mm")
+@family
+def test_a_short_training_restores_healthy_scans_better_and_sees_a_lesion(kind):
+    proof = prove(kind)
+    assert proof.trained_error < 0.8 * proof.untrained_error
+    assert min(proof.lesion_ratios) > 1.4
+    assert proof.repeats

@@ -20,6 +20,8 @@ from BrainAnomalyLib.detectors.vq_transformer import (
     token_grid,
 )
 from BrainAnomalyLib.errors import DependencyError, PackageError
+from family_proof import prove
+from shared_data import needs
 
 TINY = replace(
     VQTransformerDetector.presets["small"].config,
@@ -182,3 +184,11 @@ def test_a_missing_einops_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DependencyError, match="einops"):
         VQTransformerDetector.build(TINY)
+
+
+@needs("ds002748_t1_brain_2mm")
+def test_a_short_training_restores_healthy_scans_better_and_sees_a_lesion():
+    proof = prove(VQTransformerDetector)
+    assert proof.trained_error < 0.8 * proof.untrained_error
+    assert min(proof.lesion_ratios) > 1.4
+    assert proof.repeats

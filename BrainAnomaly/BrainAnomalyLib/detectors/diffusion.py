@@ -32,7 +32,8 @@ class DiffusionConfig(LearnedConfig):
 
     ``channels``, ``attention`` hold one entry for each resolution; training draws levels up to ``highest_trained`` of
     ``levels``, all of them in the papers; ``noise`` is gaussian, simplex or pyramid, with
-    ``octaves``, ``persistence`` and ``frequency`` (pixels) of the latter two. ``schedule`` is one of MONAI's noise
+    ``octaves``, ``persistence`` and ``frequency`` (pixels) of the latter two. ``brain_only`` leaves the background out
+    of losses on images, which the papers do not. ``schedule`` is one of MONAI's noise
     schedules; the linear one goes from 1e-4 to 0.02 (Ho et al. 2020).
     """
 
@@ -49,6 +50,7 @@ class DiffusionConfig(LearnedConfig):
     octaves: int = 6
     persistence: float = 0.8
     frequency: float = 64.0
+    brain_only: bool = False
     learning_rate: float = 1e-4
 
 
@@ -208,6 +210,12 @@ def check_chain(config: Any) -> None:
     """Raise PackageError for a chain that cannot be walked."""
     if not 1 <= config.steps <= config.start <= config.levels or config.passes < 1:
         raise PackageError("The configuration's reverse chain is impossible.", _AGAIN)
+
+
+def weighted_error(config: Any, estimate: Tensor, clean: Tensor, weights: Tensor, masks: Tensor) -> Tensor:
+    """Mean absolute error where ``weights`` are 1, in the brain alone if the configuration says so."""
+    weights = weights * masks if config.brain_only else weights
+    return ((estimate.float() - clean).abs() * weights).sum() / weights.sum().clamp(min=1.0)
 
 
 def adam(config: Any) -> OptimizerSettings:

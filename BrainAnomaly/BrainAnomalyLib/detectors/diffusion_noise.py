@@ -13,7 +13,6 @@ from torch import Tensor
 
 from .learning import normal
 
-KINDS = ("gaussian", "simplex", "pyramid")
 # Skew and unskew factors of the triangular lattice (Perlin 2001, 'Noise hardware'), and the squared reach of a corner.
 _SKEW = (math.sqrt(3.0) - 1.0) / 2.0
 _UNSKEW = (3.0 - math.sqrt(3.0)) / 6.0
@@ -26,7 +25,7 @@ OCTAVE_VARIANCE = math.sqrt(3.0) * math.pi / 2.0 * _REACH**10 / 90.0
 def noise_like(
     images: Tensor, kind: str, generator: torch.Generator, octaves: int, persistence: float, frequency: float
 ) -> Tensor:
-    """Noise of a kind of ``KINDS`` in the shape, type and device of ``images`` (n, c, i, j), another for each image."""
+    """Gaussian, simplex or pyramid noise (``kind``) like ``images`` (n, c, i, j), another for each image."""
     if kind == "simplex":
         count, channels, rows, columns = images.shape
         field = simplex_noise((rows, columns), count * channels, generator, octaves, persistence, frequency)

@@ -68,11 +68,12 @@ class LatentDiffusionDetector(DiffusionDetector):
         "paper": Preset(LatentDiffusionConfig(), steps=200_000, batch=32),
         "small": Preset(
             LatentDiffusionConfig(
+                crop=(80, 96),
                 channels=(32, 32),
                 attention=(False, False),
                 residual_blocks=1,
                 head_channels=32,
-                norm_groups=8,
+                norm_groups=4,
                 highest_trained=300,
                 autoencoder_channels=(8, 16, 16),
                 autoencoder_blocks=1,

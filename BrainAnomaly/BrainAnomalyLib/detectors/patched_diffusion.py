@@ -1,5 +1,5 @@
-"""Patched diffusion: pDDPM (Behrendt, Bhattacharya, Krüger, Opfer & Schlaefer 2023, 'Patched diffusion models for
-unsupervised anomaly detection in brain MRI', MIDL).
+"""Patched diffusion: pDDPM (Behrendt et al. 2023, 'Patched diffusion models for unsupervised anomaly detection
+in brain MRI', MIDL).
 
 Only one patch of the slice is noised at a time; its clean surroundings tell the network what belongs there. The
 restored patches of a grid are put together.
@@ -24,6 +24,7 @@ from .diffusion import (
     random_levels,
     to_images,
     to_model,
+    weighted_error,
 )
 from .learning import Batch, Phase, Preset, Restored
 
@@ -50,23 +51,24 @@ class PatchedDiffusionDetector(DiffusionDetector):
 
     name: ClassVar[str] = "patched_diffusion"
     title: ClassVar[str] = "Patched diffusion (pDDPM)"
-    source: ClassVar[str] = "Behrendt et al. 2023"
+    source: ClassVar[str] = "Behrendt et al. 2023, MIDL"
     Config: ClassVar[type] = PatchedDiffusionConfig
     presets: ClassVar[dict[str, Preset]] = {
         "paper": Preset(PatchedDiffusionConfig(), steps=200_000, batch=32, gradient_norm=None),
         "small": Preset(
             PatchedDiffusionConfig(
                 crop=(80, 96),
-                channels=(8, 16, 16, 16),
+                channels=(8, 16, 32, 32),
                 attention=(False, False, False, False),
                 residual_blocks=1,
-                head_channels=8,
-                norm_groups=8,
+                head_channels=32,
+                norm_groups=4,
                 highest_trained=500,
+                brain_only=True,
                 learning_rate=4e-3,
                 patch=48,
             ),
-            steps=200,
+            steps=320,
             batch=4,
             average_decay=0.95,
         ),
@@ -96,8 +98,8 @@ class PatchedDiffusionDetector(DiffusionDetector):
         levels = random_levels(config, len(clean), batch.generator, clean)
         noisy = diffuse(config, clean, draw_noise(config, clean, batch.generator), levels)
         inside = random_patches(clean, config.patch, batch.generator)
-        estimate = network(clean + (noisy - clean) * inside, levels - 1).float()
-        return {"loss": ((estimate - clean).abs() * inside).sum() / inside.sum()}
+        estimate = network(clean + (noisy - clean) * inside, levels - 1)
+        return {"loss": weighted_error(config, estimate, clean, inside, batch.masks)}
 
     @classmethod
     def restore(

@@ -29,8 +29,8 @@ class VQTransformerConfig(LearnedConfig):
 
     ``channels`` hold one entry for each halving of the slice, with ``residual_layers`` each. ``members`` of the
     ensemble (1 to 8) read the tokens in different orders. Tokens of a likelihood below ``threshold`` are healed; their
-    map is smoothed by a Gaussian of ``smoothing`` voxels. The papers' design is kept (8 mm tokens, an ensemble of
-    reading orders); the sizes are this project's for slices of 2 mm.
+    map is smoothed by a Gaussian of ``smoothing`` voxels. The design is the paper's; the sizes, the threshold and the
+    smoothing are this project's for slices of 2 mm.
     """
 
     crop: tuple[int, ...] = (96, 112)
@@ -66,21 +66,22 @@ class VQTransformerDetector(LearnedDetector):
         "paper": Preset(VQTransformerConfig(), steps=200_000, batch=32),
         "small": Preset(
             VQTransformerConfig(
+                crop=(80, 96),
                 channels=(16, 32, 32),
                 residual_layers=1,
-                codes=64,
+                codes=128,
                 code_size=16,
                 code_decay=0.9,
                 transformer_size=64,
                 transformer_depth=2,
                 transformer_heads=4,
                 members=1,
-                threshold=0.02,
-                first_phase=0.6,
+                threshold=0.05,
+                first_phase=0.7,
                 autoencoder_rate=3e-3,
                 learning_rate=3e-3,
             ),
-            steps=400,
+            steps=450,
             batch=8,
             average_decay=0.95,
         ),

@@ -12,7 +12,7 @@ class ConditionedUNet(nn.Module):
     """An encoder's description of the clean slice (n, d) is mapped and added to the level's embedding.
 
     ``unet`` is a MONAI diffusion U-Net built with a class embedding, in whose place the linear map of the description
-    is put: in the published code too the description takes the way of a class label (Behrendt et al. 2024).
+    is put: in the published code too the description takes the way of a class label (Behrendt et al. 2023).
     """
 
     def __init__(self, unet: Any, encoder: nn.Module, dimensions: int) -> None:

@@ -12,7 +12,7 @@ class LatentDiffusion(nn.Module):
     """``autoencoder`` is MONAI's AutoencoderKL, ``denoiser`` its diffusion U-Net with the latents' channels.
 
     ``scale`` is 1 over the standard deviation of the latents of the first batch that the denoiser saw (Rombach et al.
-    2022, appendix G), 0 while nothing was measured; the denoiser's latents are multiplied by it.
+    2022), 0 while nothing was measured; the denoiser's latents are multiplied by it.
     """
 
     scale: Tensor

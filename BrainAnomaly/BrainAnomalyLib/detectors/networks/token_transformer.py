@@ -19,7 +19,7 @@ class TokenTransformer(nn.Module):
     """``autoencoder`` is MONAI's VQVAE, ``transformers`` one DecoderOnlyTransformer for each order.
 
     Slices become grids (n, rows, columns) of token numbers. Each transformer reads them line by line after one of the
-    eight symmetries of the grid (Pinaya et al. 2022).
+    eight symmetries of the grid: the ensemble of reading orders of Pinaya et al. 2022.
     """
 
     def __init__(self, autoencoder: Any, transformers: list[nn.Module], grid: tuple[int, int]) -> None:
