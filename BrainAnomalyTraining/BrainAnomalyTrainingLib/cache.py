@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -191,14 +192,14 @@ def open_cached(file: Path, scan: CohortScan) -> CachedScan | None:
 
 
 def remove_leftovers(cache: Path) -> None:
-    """Remove unfinished files of processes that have ended."""
+    """Remove unfinished files and folders of processes that have ended."""
     from .run_folder import is_running
 
     for file in cache.glob("*.partial"):
         match = _PARTIAL.fullmatch(file.name)
         if match is not None and not is_running(int(match[1])):
             with suppress(OSError):
-                file.unlink()
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def _described(file: Path, scan: CohortScan, facts: dict[str, Any]) -> CachedScan:
@@ -278,15 +279,16 @@ def _content_key(scan: CohortScan) -> str:
 
 def _aligned(task: CacheTask) -> tuple[AlignedScan, list[str]]:
     """The aligned scan and notes for the user."""
-    scan = _read(task.scan)
+    scan = _read(task.scan, task.cache)
     mask, notes = _brain(task.scan, scan)
     return align(scan, task.recipe, mask), notes
 
 
-def _read(scan: CohortScan) -> Scan:
+def _read(scan: CohortScan, place: Path) -> Scan:
+    """The scan; the slices of a series are gathered in a temporary folder in ``place``."""
     if not scan.files:
         return read_scan(scan.path, scan.contrast)
-    with gathered(scan) as folder:
+    with _writing(place), gathered(scan, place) as folder:
         try:
             return replace(read_scan(folder, scan.contrast), name=scan.path.name)
         except ScanError as error:

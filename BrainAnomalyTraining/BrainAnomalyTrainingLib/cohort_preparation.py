@@ -81,7 +81,10 @@ def prepare_cohort(
     require_subjects(cohort.scans, needed)
     _make(cache)
     run.stage("prepare", f"Preparing {len(cohort.scans)} scans.")
-    reports = list(_told(prepared_reports(cohort.scans, recipe, cache, run, workers), len(cohort.scans), run))
+    try:
+        reports = list(_told(prepared_reports(cohort.scans, recipe, cache, run, workers), len(cohort.scans), run))
+    finally:
+        remove_leftovers(cache)
     usable = _usable(reports, cohort, contrast, run)
     require_subjects(usable, needed)
     _keep_list(usable, run)

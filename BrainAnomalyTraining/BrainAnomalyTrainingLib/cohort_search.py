@@ -143,7 +143,7 @@ def _subjects(named: list[NamedFile], root: Path) -> dict[Path, str]:
     homes: dict[str, set[Path]] = defaultdict(set)
     names: dict[Path, set[str]] = defaultdict(set)
     for one in named:
-        if one.name:
+        if one.name and one.kind == "scan":
             homes[one.name].add(one.home)
             names[one.home].add(one.name)
     return {one.path: _subject(one, root, homes, names) for one in named}
@@ -153,9 +153,9 @@ def _subject(one: NamedFile, root: Path, homes: dict[str, set[Path]], names: dic
     place = one.home.relative_to(root).as_posix() if one.home != root else ""
     if not one.name:
         return place or (next(iter(names[root])) if len(names[root]) == 1 else stem(one.path))
-    if len(homes[one.name]) == 1 or not place:
+    if len(homes.get(one.name, ())) < 2 or not place:
         return one.name
-    return place if len(names[one.home]) == 1 else f"{place}/{one.name}"
+    return place if len(names.get(one.home, ())) == 1 else f"{place}/{one.name}"
 
 
 def _brain_masks(named: list[NamedFile], subjects: dict[Path, str]) -> dict[tuple[Path, str], list[Path]]:
@@ -222,7 +222,13 @@ def _without_lesions(
     scans: list[CohortScan], named: list[NamedFile], root: Path
 ) -> tuple[list[CohortScan], list[SkippedScan]]:
     subjects = _subjects(named, root)
-    lesions = {subjects[one.path]: one.path.name for one in named if one.kind == "lesion"}
+    scanned = {subjects[one.path] for one in named if one.kind == "scan"} | {scan.subject for scan in scans}
+    lesions: dict[str, str] = {}
+    for one in named:
+        if one.kind == "lesion":
+            namesakes = [subjects[other.path] for other in named if other.kind == "scan" and other.name == one.name]
+            own = subjects[one.path]
+            lesions |= dict.fromkeys([own] if own in scanned else namesakes, one.path.name)
     kept = [scan for scan in scans if scan.subject not in lesions]
     reason = "It is not healthy: the lesion mask '{}' belongs to it.".format
     return kept, [
@@ -260,9 +266,17 @@ def _skip(scan: CohortScan, reason: str) -> SkippedScan:
 
 def _equal_contents(scans: list[CohortScan]) -> dict[Path, str]:
     """Path to the SHA-256 of files that share their size with another; the others cannot be equal to any."""
-    sizes = {scan.path: scan.path.stat().st_size for scan in scans if not scan.files}
+    sizes = {scan.path: _size(scan.path) for scan in scans if not scan.files}
     shared = {size for size, count in Counter(sizes.values()).items() if count > 1 and size > 0}
     return {path: _digest(path) for path, size in sizes.items() if size in shared}
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, 0 for one that cannot be reached (a link to a file that is not there)."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _digest(path: Path) -> str:

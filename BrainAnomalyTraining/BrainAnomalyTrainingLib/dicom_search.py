@@ -46,9 +46,9 @@ def find_series(files: Iterable[Path], root: Path) -> tuple[list[CohortScan], li
 
 
 @contextmanager
-def gathered(scan: CohortScan) -> Iterator[Path]:
-    """A temporary folder with copies of the slices of one series, which may lie among those of others."""
-    with tempfile.TemporaryDirectory(prefix="brain-anomaly-series-") as scratch:
+def gathered(scan: CohortScan, place: Path) -> Iterator[Path]:
+    """A temporary folder in ``place`` with copies of the slices of one series, which may lie among those of others."""
+    with tempfile.TemporaryDirectory(prefix="series-", suffix=f".{os.getpid()}.partial", dir=place) as scratch:
         for index, path in enumerate(scan.files):
             shutil.copyfile(path, Path(scratch) / f"{index:06d}.dcm")
         yield Path(scratch)

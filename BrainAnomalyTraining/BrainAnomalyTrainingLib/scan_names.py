@@ -78,7 +78,15 @@ _SESSION_FOLDER = re.compile(
     r"|(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d\w*",
     re.IGNORECASE,
 )
-_STRUCTURE = re.compile(r"anat|mri|nii|nifti|dicom|dcm|raw|images?|scans?|brain|structural", re.IGNORECASE)
+_LABEL_FOLDER = re.compile(
+    r"(?:(?:brain|lesion|tumou?r|manual|ground[-_ ]truth)[-_ ])?"
+    r"(?:labels?(?:tr|ts)?|masks?|seg(?:mentation)?s?|lesions?|annotations?)",
+    re.IGNORECASE,
+)
+_STRUCTURE = re.compile(
+    rf"anat|mri|nii|nifti|dicom|dcm|raw|images?(?:tr|ts)?|scans?|brain|structural|{_LABEL_FOLDER.pattern}",
+    re.IGNORECASE,
+)
 _SUBJECT = re.compile(r"(?<![a-z0-9])sub-[a-z0-9]+", re.IGNORECASE)
 
 
@@ -87,7 +95,8 @@ def named_file(path: Path, root: Path) -> NamedFile:
     text = stem(path)
     folders = path.relative_to(root).parent.parts
     name, depth = _subject(text, folders)
-    return NamedFile(path, kind_of(text), name, root.joinpath(*folders[:depth]), _session(text, folders), _of(path))
+    home = root.joinpath(*folders[:depth])
+    return NamedFile(path, _kind(text, folders), name, home, _session(text, folders), _of(path))
 
 
 def contrast_of_words(text: str) -> Contrast:
@@ -110,6 +119,15 @@ def kind_of(text: str) -> Kind:
     if _MAP.search(text) or _MAP_AT_END.search(text):
         return "map"
     return "contrast agent" if _CONTRAST_AGENT.search(text) else "scan"
+
+
+def _kind(text: str, folders: tuple[str, ...]) -> Kind:
+    """By name, but nothing in a folder of labels is a scan."""
+    kind = kind_of(text)
+    place = next((part for part in reversed(folders) if _LABEL_FOLDER.fullmatch(part)), "")
+    if kind != "scan" or not place:
+        return kind
+    return "lesion" if _LESION.search(place) else "labels"
 
 
 def subject_folder(folder: Path, root: Path) -> Path:

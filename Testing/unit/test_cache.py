@@ -176,8 +176,14 @@ def test_a_cancelled_preparation_stops(case, tmp_path):
     run = RunFolder(tmp_path)
     ask(run.path, "cancel")
     scan = CohortScan("anna", "", case.source / "anna_FLAIR.nii.gz")
+    left = case.cache / f"series-x.{2**22 + 1}.partial"
+    left.mkdir()
     with pytest.raises(Cancelled):
         list(prepared_reports([scan], RECIPE, case.cache, run, workers=1))
+    with pytest.raises(Cancelled):
+        prepare_cohort(case.source, RECIPE, run, case.cache, workers=1)
+    assert list(case.cache.glob("*.partial")) == []
+    assert {path.suffix for path in case.cache.iterdir()} == {".png", ".safetensors"}
 
 
 def test_a_damaged_or_unfinished_cache_file_is_made_again(case, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -161,6 +162,24 @@ def test_a_scan_with_a_lesion_mask_beside_it_is_not_healthy(tmp_path):
     assert skipped["anna_T1.nii.gz"] == "It is not healthy: the lesion mask 'anna_lesion.nii.gz' belongs to it."
     assert "ground truth" in skipped["T1.nii.gz"]
     assert "not healthy" in skipped["dora_T1w.nii.gz"]
+
+
+def test_lesion_masks_and_labels_in_folders_of_their_own_are_seen(tmp_path):
+    make(
+        tmp_path / "a", "images/anna_T1.nii.gz", "images/béla_T1.nii.gz", "lesion masks/anna.nii.gz", "lesions/anna.nii"
+    )
+    make(tmp_path / "b", "imagesTr/case_001_T1.nii.gz", "imagesTr/case_002_T1.nii.gz", "labelsTr/case_001.nii.gz")
+    make(tmp_path / "c", "x/anna_T1.nii.gz", "y/anna_T1.nii.gz", "truth/anna_lesion.nii.gz", "x/béla_T1.nii.gz")
+    assert subjects(tmp_path / "a") == ["béla"]
+    assert subjects(tmp_path / "b") == ["case_001", "case_002"]
+    assert subjects(tmp_path / "c") == ["béla"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes a symbolic link")
+def test_a_link_to_a_file_that_is_not_there_ends_nothing(tmp_path):
+    make(tmp_path, "anna_T1.nii.gz")
+    (tmp_path / "béla_T1.nii.gz").symlink_to(tmp_path / "nowhere")
+    assert subjects(tmp_path) == ["anna", "béla"]
 
 
 def test_mixed_contrasts_stop_with_counts_and_the_choice_leaves_out_the_others(tmp_path):
