@@ -44,6 +44,14 @@ class BrainAnomaly(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "Template: ICBM 2009a nonlinear symmetric, Montreal Neurological Institute, McGill University."
         )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Offer the demonstration case in the Sample Data module."""
+    from BrainAnomalyLib.panel.sample_data import register
+
+    register(Path(__file__).parent / "Resources")
 
 
 class BrainAnomalyWidget(ScriptedLoadableModuleWidget):

@@ -13,11 +13,13 @@ from make_sample_data import THUMBNAIL_PATH, THUMBNAIL_PIXELS, as_bytes
 
 @pytest.fixture
 def source(host):
-    """The one entry that the module registers."""
+    """The one entry that the module registers when the application has started."""
     import SampleData
 
     SampleData.SampleDataLogic.sources.clear()
-    sample_data.register(THUMBNAIL_PATH.parents[1])
+    host.open("BrainAnomaly")
+    assert SampleData.SampleDataLogic.sources == []
+    slicer.app.startupCompleted.emit()
     (entry,) = SampleData.SampleDataLogic.sources
     return entry
 

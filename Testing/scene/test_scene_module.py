@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import slicer
 from scene_cases import column, detection_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,7 @@ def application(monkeypatch):
     translation = ModuleType("slicer.i18n")
     translation.tr = lambda text: text
     translation.translate = lambda context, text: text
+    monkeypatch.setattr(slicer, "app", SimpleNamespace(connect=lambda signal, slot: True), raising=False)
     for module in (base, translation, ModuleType("qt"), ModuleType("ctk")):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     for name in MODULES:
@@ -80,10 +82,10 @@ def test_scripting_logic_goes_the_same_way(application, volume, logic):
 
 def test_training_logic_refuses_impossible_jobs_in_words(application, tmp_path):
     from BrainAnomalyTraining import BrainAnomalyTrainingLogic
-    from BrainAnomalyTrainingLib.panel.jobs import CohortJob, TrainingJob
+    from BrainAnomalyTrainingLib.panel.jobs import CohortJob, Target, TrainingJob
 
     with pytest.raises(ValueError, match="There is no folder"):
         BrainAnomalyTrainingLogic.checkCohort(CohortJob(str(tmp_path / "nowhere"), "T1w", "denoising"))
     with pytest.raises(ValueError, match="saved in"):
-        BrainAnomalyTrainingLogic.train(TrainingJob(CohortJob(str(tmp_path), "T1w", "denoising"), "", "model"))
+        BrainAnomalyTrainingLogic.train(TrainingJob(CohortJob(str(tmp_path), "T1w", "denoising"), Target("", "model")))
     assert BrainAnomalyTrainingLogic.run(tmp_path).phase.value == "new"

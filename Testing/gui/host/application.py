@@ -10,10 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import shiboken6
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import views
+from . import signals, views
 from .main_window import qSlicerMainWindow
 from .stand_in import stored
 
@@ -49,7 +50,8 @@ class qSlicerApplication(QtCore.QObject):
     def leave_scene(self) -> None:
         """Let go of the scene."""
         self._layout_manager.leave_scene()
-        self.main_window.deleteLater()
+        signals.disconnect(self)
+        shiboken6.delete(self.main_window)
 
     def mrmlScene(self) -> Any:
         """The scene."""
