@@ -19,7 +19,7 @@ from slicer.ScriptedLoadableModule import (
 )
 
 if TYPE_CHECKING:
-    from BrainAnomalyTrainingLib.panel.jobs import CohortJob, TrainingJob
+    from BrainAnomalyTrainingLib.panel.jobs import CalibrationJob, CohortJob, TrainingJob
     from BrainAnomalyTrainingLib.panel.parameters import TrainingParameters
     from BrainAnomalyTrainingLib.panel.run_monitor import RunMonitor
 
@@ -69,9 +69,9 @@ class BrainAnomalyTrainingLogic(ScriptedLoadableModuleLogic):
     """Trainings for scripts: start one, look at it, end it. Nothing here waits.
 
     >>> from BrainAnomalyTraining import BrainAnomalyTrainingLogic
-    >>> from BrainAnomalyTrainingLib.panel.jobs import CohortJob, TrainingJob
+    >>> from BrainAnomalyTrainingLib.panel.jobs import CohortJob, Target, TrainingJob
     >>> cohort = CohortJob("/data/healthy", "T1w", "denoising", preset="quick")
-    >>> run = BrainAnomalyTrainingLogic().train(TrainingJob(cohort, "/data/models", "my_model"))
+    >>> run = BrainAnomalyTrainingLogic().train(TrainingJob(cohort, Target("/data/models", "my_model")))
     >>> run.poll(); print(run.phase, run.state.step, run.state.losses)
     >>> run.pause()
     """
@@ -90,11 +90,11 @@ class BrainAnomalyTrainingLogic(ScriptedLoadableModuleLogic):
         return start_check(job)
 
     @staticmethod
-    def train(job: TrainingJob) -> RunMonitor:
-        """Start a training, which this process does not need to outlive. Raises ValueError if it cannot."""
-        from BrainAnomalyTrainingLib.panel.jobs import start_training
+    def train(job: TrainingJob | CalibrationJob) -> RunMonitor:
+        """Start a training or a calibration, which outlives this process. Raises ValueError if it cannot."""
+        from BrainAnomalyTrainingLib.panel.jobs import start_job
 
-        return start_training(job)
+        return start_job(job)
 
     @staticmethod
     def run(folder: str | Path) -> RunMonitor:

@@ -192,33 +192,39 @@ def test_a_damaged_example_is_refused_in_words(library, tmp_path, damage):
 
 
 def test_jobs_say_why_they_cannot_start_and_what_they_ask_for(library, tmp_path):
-    from BrainAnomalyTrainingLib.panel.jobs import CohortJob, TrainingJob
+    from BrainAnomalyTrainingLib.panel.jobs import CohortJob, Target, TrainingJob
 
     cohort = CohortJob(str(tmp_path), "T1w", "denoising", "gpu")
     assert "no folder" in CohortJob(str(tmp_path / "x"), "T1w", "denoising").problem()
-    assert "processor" in TrainingJob(cohort, str(tmp_path), "m", device="cpu").problem()
-    assert "saved in" in TrainingJob(cohort, "", "m").problem()
-    assert "name" in TrainingJob(cohort, str(tmp_path), "../m").problem()
+    assert "processor" in TrainingJob(cohort, Target(str(tmp_path), "m"), device="cpu").problem()
+    assert "saved in" in TrainingJob(cohort, Target("", "m")).problem()
+    assert "name" in TrainingJob(cohort, Target(str(tmp_path), "../m")).problem()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "LICENSE").touch()
-    assert "exists already" in TrainingJob(cohort, str(tmp_path), "full").problem()
-    job = TrainingJob(cohort, str(tmp_path), "m", steps=5, exclude=("sub-1", "sub-2"))
+    assert "exists already" in TrainingJob(cohort, Target(str(tmp_path), "full")).problem()
+    job = TrainingJob(cohort, Target(str(tmp_path), "m"), steps=5, exclude=("sub-1", "sub-2"))
     assert job.problem() == ""
     arguments = " ".join(job.arguments())
     assert "--preset paper --precision fp16 --device cuda" in arguments or sys.platform == "darwin"
     assert arguments.endswith("--steps 5 --exclude sub-1 sub-2")
-    job.run_folder.mkdir()
-    (job.run_folder / "checkpoint.safetensors").touch()
+    job.target.run_folder.mkdir()
+    (job.target.run_folder / "checkpoint.safetensors").touch()
     assert "press Resume" in job.problem()
 
 
 def test_jobs_are_understood_by_the_command_line(library, tmp_path):
     from BrainAnomalyTrainingLib.command_line import parse
-    from BrainAnomalyTrainingLib.panel.jobs import PRESETS, CohortJob, TrainingJob
+    from BrainAnomalyTrainingLib.panel.jobs import PRESETS, CalibrationJob, CohortJob, Target, TrainingJob
 
     for preset in PRESETS:
         cohort = CohortJob(str(tmp_path), "T1w", "denoising", preset)
         assert parse(cohort.arguments()).run == cohort.run_folder
-        job = TrainingJob(cohort, str(tmp_path), "m", steps=5, exclude=("sub-1",))
+        job = TrainingJob(cohort, Target(str(tmp_path), "m"), steps=5, exclude=("sub-1",))
         options = parse(job.arguments())
-        assert (options.run, options.steps, options.exclude) == (job.run_folder, 5, ["sub-1"])
+        assert (options.run, options.steps, options.exclude) == (job.target.run_folder, 5, ["sub-1"])
+    source = tmp_path / "package"
+    again = CalibrationJob(cohort, str(source), job.target, exclude=("sub-1",), site="Ward 3")
+    assert "no package" in again.problem()
+    options = parse(again.arguments())
+    assert (options.package, options.folder, options.out) == (source, tmp_path, job.target.package)
+    assert (options.site, options.exclude) == ("Ward 3", ["sub-1"])

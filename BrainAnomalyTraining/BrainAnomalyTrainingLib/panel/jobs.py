@@ -11,6 +11,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from BrainAnomalyLib.model_store import models_folder
+from BrainAnomalyLib.packages import HASHES
 
 from .run_monitor import RunMonitor
 
@@ -62,44 +63,67 @@ class CohortJob:
 
 
 @dataclass(frozen=True)
-class TrainingJob:
-    """A training: cohort with detector and preset, target, device, steps (0: the preset's), subjects to leave out."""
+class Target:
+    """Where a package is to be made: the folder it is saved in, and its name."""
 
-    cohort: CohortJob
-    output_folder: str
-    package_name: str
-    device: str = "auto"
-    steps: int = 0
-    exclude: tuple[str, ...] = ()
+    folder: str
+    name: str
 
     @property
     def package(self) -> Path:
-        """The package folder to be made."""
-        return Path(self.output_folder) / self.package_name
+        """The package folder."""
+        return Path(self.folder) / self.name
 
     @property
     def run_folder(self) -> Path:
-        """Where the training keeps its state: beside the package."""
+        """Where the command that makes the package keeps its state: beside the package."""
         return self.package.with_name(self.package.name + ".training")
 
     def problem(self) -> str:
+        """Why no package can be made there, in plain words; "" if one can."""
+        if not self.folder.strip():
+            return _("Choose the folder that the package is saved in first.")
+        if not Path(self.folder).is_dir():
+            return _("There is no folder '{folder}' to save the package in.").format(folder=self.folder)
+        if not _NAME.fullmatch(self.name):
+            return _("Give the package a name of letters, digits, '.', '-' and '_'.")
+        if self.package.is_file() or (self.package.is_dir() and any(self.package.iterdir())):
+            return _("'{package}' exists already: choose another name.").format(package=self.package)
+        if (self.run_folder / _CHECKPOINT).is_file():
+            return _("A training of this name was begun before: press Resume, or choose another name.")
+        return ""
+
+    def arguments(self) -> list[str]:
+        """The places of package, run and prepared scans, as every command takes them."""
+        return ["--out", str(self.package), "--run", str(self.run_folder), "--cache", str(cache_folder())]
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training. ``steps`` 0 takes the preset's; ``exclude`` names subjects; ``site`` names scanner or hospital."""
+
+    cohort: CohortJob
+    target: Target
+    device: str = "auto"
+    steps: int = 0
+    exclude: tuple[str, ...] = ()
+    site: str = ""
+
+    def problem(self) -> str:
         """Why the training cannot be started, in plain words; "" if it can."""
-        if self.cohort.problem():
-            return self.cohort.problem()
-        return self._device_problem() or self._target_problem()
+        return self.cohort.problem() or self._device_problem() or self.target.problem()
 
     def arguments(self) -> list[str]:
         """The ``train`` command."""
         preset, precision = PRESETS[self.cohort.preset]
-        excluding = ["--exclude", *self.exclude] if self.exclude else []
-        steps = ["--steps", str(self.steps)] if self.steps > 0 else []
         return [
             *("train", self.cohort.folder, "--detector", self.cohort.detector),
-            *("--out", str(self.package), "--run", str(self.run_folder), "--cache", str(cache_folder())),
+            *self.target.arguments(),
             *("--preset", preset, "--precision", precision, "--device", self._device()),
             *("--contrast", self.cohort.contrast),
-            *steps,
-            *excluding,
+            *(("--steps", str(self.steps)) if self.steps > 0 else ()),
+            *_site(self.site),
+            *_excluding(self.exclude),
         ]
 
     def _device(self) -> str:
@@ -112,18 +136,33 @@ class TrainingJob:
             return _("The GPU preset does not run on the processor: choose another device or preset.")
         return ""
 
-    def _target_problem(self) -> str:
-        if not self.output_folder.strip():
-            return _("Choose the folder that the package is saved in first.")
-        if not Path(self.output_folder).is_dir():
-            return _("There is no folder '{folder}' to save the package in.").format(folder=self.output_folder)
-        if not _NAME.fullmatch(self.package_name):
-            return _("Give the package a name of letters, digits, '.', '-' and '_'.")
-        if self.package.is_file() or (self.package.is_dir() and any(self.package.iterdir())):
-            return _("'{package}' exists already: choose another name.").format(package=self.package)
-        if (self.run_folder / _CHECKPOINT).is_file():
-            return _("A training of this name was begun before: press Resume, or choose another name.")
-        return ""
+
+@dataclass(frozen=True)
+class CalibrationJob:
+    """A new calibration of the package in the folder ``source`` on a cohort, written as a package of its own."""
+
+    cohort: CohortJob
+    source: str
+    target: Target
+    device: str = "auto"
+    exclude: tuple[str, ...] = ()
+    site: str = ""
+
+    def problem(self) -> str:
+        """Why the calibration cannot be started, in plain words; "" if it can."""
+        if not self.source.strip():
+            return _("Choose the package to calibrate first.")
+        if not (Path(self.source) / HASHES).is_file():
+            return _("'{folder}' is no package.").format(folder=self.source)
+        return self.cohort.problem() or self.target.problem()
+
+    def arguments(self) -> list[str]:
+        """The ``calibrate`` command."""
+        return [
+            *("calibrate", self.source, self.cohort.folder, *self.target.arguments(), "--device", self.device),
+            *_site(self.site),
+            *_excluding(self.exclude),
+        ]
 
 
 def start_check(job: CohortJob) -> RunMonitor:
@@ -134,12 +173,20 @@ def start_check(job: CohortJob) -> RunMonitor:
     return run
 
 
-def start_training(job: TrainingJob) -> RunMonitor:
-    """Train with the scans that a check has prepared, or prepare them first. Raises ValueError, OSError."""
+def start_job(job: TrainingJob | CalibrationJob) -> RunMonitor:
+    """Start a command with the scans that a check has prepared, or prepare them first. Raises ValueError, OSError."""
     _refuse(job.problem())
-    run = RunMonitor(job.run_folder)
+    run = RunMonitor(job.target.run_folder)
     run.start(job.arguments())
     return run
+
+
+def _site(name: str) -> tuple[str, ...]:
+    return ("--site", name.strip()) if name.strip() else ()
+
+
+def _excluding(subjects: tuple[str, ...]) -> tuple[str, ...]:
+    return ("--exclude", *subjects) if subjects else ()
 
 
 def _refuse(problem: str) -> None:

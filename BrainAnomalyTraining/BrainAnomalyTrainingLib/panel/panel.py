@@ -18,7 +18,7 @@ from BrainAnomalyLib.panel.messages import Messages
 
 from .cohort_view import CohortView
 from .example_volumes import load_example, show_example
-from .jobs import start_check, start_training
+from .jobs import start_check, start_job
 from .last_run import remember, remembered, run_to_show
 from .parameters import TrainingParameters
 from .run_monitor import Phase, RunMonitor
@@ -102,6 +102,7 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
             (self.ui.cancelButton, self._on_cancel),
             (self.ui.showLossButton, self._on_show_loss),
             (self.ui.showExampleButton, self._on_show_example),
+            (self.ui.calibrateButton, self._on_calibrate),
             (self.ui.useButton, self._on_use),
         ):
             button.connect("clicked()", slot)
@@ -130,7 +131,7 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def _find_begun_training(self) -> None:
         """Where the settings name a training that was begun, show it, so that it can be resumed."""
-        folder = self._settings.training_job().run_folder
+        folder = self._settings.training_job().target.run_folder
         if self.monitor.phase.is_alive or folder == self.monitor.folder or not folder.is_dir():
             return
         self._watch(RunMonitor(folder))
@@ -152,7 +153,12 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def _on_start(self) -> None:
         with self._messages.plain():
-            self._watch(start_training(self._settings.training_job()))
+            self._watch(start_job(self._settings.training_job()))
+            self.update()
+
+    def _on_calibrate(self) -> None:
+        with self._messages.plain():
+            self._watch(start_job(self._settings.calibration_job()))
             self.update()
 
     def _on_resume(self) -> None:
@@ -197,6 +203,8 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
         cohort, training = self._settings.cohort_job(), self._settings.training_job()
         allow(self.ui.checkCohortButton, busy or cohort.problem(), _("Find and prepare the scans."))
         allow(self.ui.startButton, busy or training.problem(), _("Train the detector on the scans."))
+        again = self._settings.calibration_job().problem()
+        allow(self.ui.calibrateButton, busy or again, _("Set the thresholds of the package by these scans."))
         self._update_run_controls()
 
     def _update_run_controls(self) -> None:

@@ -23,5 +23,7 @@ class TrainingParameters:
     steps: Annotated[int, WithinRange(0, 10_000_000)] = 0
     outputFolder: str = ""
     packageName: str = ""
+    site: str = ""
+    calibratedPackage: str = ""
     excluded: list[str]
     runFolder: str = ""

@@ -7,12 +7,12 @@ from typing import Any
 
 from .choices import Choice, ChoiceBox
 from .detector_choices import detector_choices, preset_choices
-from .jobs import CohortJob, TrainingJob
+from .jobs import CalibrationJob, CohortJob, Target, TrainingJob
 from .parameters import TrainingParameters
 
 _INPUTS = (
     *("cohortPathLineEdit", "contrastComboBox", "detectorComboBox", "presetComboBox", "deviceComboBox"),
-    *("stepsSpinBox", "outputPathLineEdit", "packageNameLineEdit"),
+    *("stepsSpinBox", "outputPathLineEdit", "packageNameLineEdit", "siteLineEdit", "calibratePathLineEdit"),
 )
 
 
@@ -28,6 +28,7 @@ class SettingsView:
         self._preset = ChoiceBox(ui.presetComboBox, preset_choices(), self._on_preset)
         ui.cohortPathLineEdit.connect("currentPathChanged(QString)", self._on_cohort_path)
         ui.outputPathLineEdit.connect("currentPathChanged(QString)", self._on_output_path)
+        ui.calibratePathLineEdit.connect("currentPathChanged(QString)", self._on_calibrated_path)
 
     @property
     def parameters(self) -> TrainingParameters | None:
@@ -60,6 +61,7 @@ class SettingsView:
         self._preset.choose(self._parameters.preset)
         _set_path(self._ui.cohortPathLineEdit, self._parameters.cohortFolder)
         _set_path(self._ui.outputPathLineEdit, self._parameters.outputFolder)
+        _set_path(self._ui.calibratePathLineEdit, self._parameters.calibratedPackage)
         self._ui.packageNameLineEdit.placeholderText = self._default_name()
         self._describe(self._detector.choice)
 
@@ -76,9 +78,19 @@ class SettingsView:
     def training_job(self) -> TrainingJob:
         """The training that the settings ask for."""
         shown = self._parameters
-        name = shown.packageName.strip() or self._default_name()
         excluded = tuple(shown.excluded)
-        return TrainingJob(self.cohort_job(), shown.outputFolder, name, shown.device, shown.steps, excluded)
+        return TrainingJob(self.cohort_job(), self._target(), shown.device, shown.steps, excluded, shown.site)
+
+    def calibration_job(self) -> CalibrationJob:
+        """The new calibration of another package that the settings ask for."""
+        shown = self._parameters
+        excluded = tuple(shown.excluded)
+        return CalibrationJob(
+            self.cohort_job(), shown.calibratedPackage, self._target(), shown.device, excluded, shown.site
+        )
+
+    def _target(self) -> Target:
+        return Target(self._parameters.outputFolder, self._parameters.packageName.strip() or self._default_name())
 
     def _default_name(self) -> str:
         return f"{self._parameters.detector}_{self._parameters.contrast}".lower()
@@ -97,6 +109,10 @@ class SettingsView:
     def _on_output_path(self, path: str) -> None:
         if self._parameters is not None:
             self._parameters.outputFolder = path
+
+    def _on_calibrated_path(self, path: str) -> None:
+        if self._parameters is not None:
+            self._parameters.calibratedPackage = path
 
     def _on_cohort_path(self, path: str) -> None:
         if self._parameters is not None and path != self._parameters.cohortFolder:
