@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
+from safetensors.torch import load, save
 
 from BrainAnomalyLib.detectors import diffusion
 from BrainAnomalyLib.detectors.conditioned_diffusion import ConditionedDiffusionConfig, ConditionedDiffusionDetector
@@ -237,7 +239,7 @@ def test_the_description_reaches_the_estimate():
         torch.nn.init.normal_(parameter, std=0.1, generator=chance())
     noisy, entries = slices(1, config.crop), torch.tensor([499])
     dark, bright = (network(noisy, entries, torch.full((1, config.description), value)) for value in (-3.0, 3.0))
-    assert float((dark - bright).abs().mean()) > 1e-3
+    assert (dark - bright).abs().mean().item() > 1e-3
 
 
 def test_losses_of_a_perfect_and_a_silent_network():
@@ -293,6 +295,21 @@ def test_impossible_levels_and_patches_are_refused():
     ):
         with pytest.raises(PackageError):
             kind.check(config)
+
+
+@family
+@pytest.mark.parametrize("preset", ["paper", "small"])
+def test_settings_survive_a_package(kind, preset):
+    config = kind.presets[preset].config
+    assert kind.config_from_json(json.loads(json.dumps(asdict(config)))) == config
+
+
+@family
+def test_weights_survive_a_package(kind):
+    config = kind.presets["small"].config
+    network, other = kind.build(config), kind.build(config)
+    other.load_state_dict(load(save(network.state_dict())))
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in network.state_dict().items())
 
 
 @family

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import nn
 
 from BrainAnomalyLib.detectors.learning import Batch
@@ -178,6 +180,14 @@ def test_idle_codes_start_again_from_encodings():
 def test_impossible_configurations_are_refused(change):
     with pytest.raises(PackageError):
         VQTransformerDetector.check(replace(TINY, **change))
+
+
+def test_settings_and_weights_survive_a_package():
+    config = VQTransformerDetector.presets["paper"].config
+    assert VQTransformerDetector.config_from_json(json.loads(json.dumps(asdict(config)))) == config
+    network, other = tiny(), VQTransformerDetector.build(TINY)
+    other.load_state_dict(load(save(network.state_dict())))
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in network.state_dict().items())
 
 
 def test_a_missing_einops_is_named(monkeypatch):
