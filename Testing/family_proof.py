@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from BrainAnomalyLib.detectors.base import Reconstruction
 from BrainAnomalyLib.detectors.fitting import center_fit, slices_with_brain, undo_fit
 from BrainAnomalyLib.detectors.learned import LearnedDetector
 from BrainAnomalyLib.detectors.learning import Batch, OptimizerSettings, Phase, Preset
@@ -134,17 +135,21 @@ def prove(detector_class: type[LearnedDetector], steps: int | None = None, prese
     started = time.monotonic()
     detector = train_small(detector_class, training, steps, preset=chosen)
     trained = time.monotonic()
-    error = reconstruction_error(detector, held_out)
+    healthy = [detector.reconstruct(scan) for scan in held_out]
     per_scan = (time.monotonic() - trained) / len(held_out)
+    pairs = list(zip(held_out, healthy, strict=True))
     torch.manual_seed(0)
     untrained = detector_class(detector_class.build(chosen.config), chosen.config)
     return Proof(
         detector=detector,
-        untrained_error=reconstruction_error(untrained, held_out),
-        trained_error=error,
+        untrained_error=reconstruction_error(untrained, held_out[:1]),
+        trained_error=float(np.mean([_error(detector, *pair) for pair in pairs])),
         mean_image_error=mean_image_error(detector, training, held_out),
-        lesion_ratios=(lesion_ratio(detector, held_out[0], -0.4), lesion_ratio(detector, held_out[0], 0.4)),
-        repeats=repeats(detector, held_out[0]),
+        lesion_ratios=(
+            lesion_ratio(detector, held_out[0], -0.4, healthy[0]),
+            lesion_ratio(detector, held_out[0], 0.4, healthy[0]),
+        ),
+        repeats=repeats(detector, *pairs[0]),
         training_seconds=trained - started,
         seconds_per_scan=per_scan,
     )
@@ -152,11 +157,11 @@ def prove(detector_class: type[LearnedDetector], steps: int | None = None, prese
 
 def reconstruction_error(detector: LearnedDetector, scans: Sequence[PreparedScan]) -> float:
     """Mean absolute difference between scans and their reconstructions in the brain the network sees."""
-    errors = []
-    for scan in scans:
-        seen = _seen(detector, scan)
-        errors.append(np.abs(detector.reconstruct(scan).pseudo_healthy - scan.image)[seen].mean())
-    return float(np.mean(errors))
+    return float(np.mean([_error(detector, scan, detector.reconstruct(scan)) for scan in scans]))
+
+
+def _error(detector: LearnedDetector, scan: PreparedScan, reconstruction: Reconstruction) -> float:
+    return float(np.abs(reconstruction.pseudo_healthy - scan.image)[_seen(detector, scan)].mean())
 
 
 def mean_image_error(
@@ -168,16 +173,19 @@ def mean_image_error(
     return float(np.mean([np.abs(mean - scan.image)[_seen(detector, scan)].mean() for scan in held_out]))
 
 
-def lesion_ratio(detector: LearnedDetector, scan: PreparedScan, change: float) -> float:
-    """Mean raw score inside an inserted lesion over that of the same voxels without it."""
+def lesion_ratio(
+    detector: LearnedDetector, scan: PreparedScan, change: float, healthy: Reconstruction | None = None
+) -> float:
+    """Mean raw score inside an inserted lesion over that of the same voxels without it (``healthy`` if known)."""
     ill, lesion = with_blob(scan, change)
-    before, after = (raw_map(detector, each)[lesion].mean() for each in (scan, ill))
-    return float(after / max(before, 1e-6))
+    healthy = healthy or detector.reconstruct(scan)
+    before = detector.raw_map(scan.image, scan.brain_mask, healthy)[lesion].mean()
+    return float(raw_map(detector, ill)[lesion].mean() / max(before, 1e-6))
 
 
-def repeats(detector: LearnedDetector, scan: PreparedScan) -> bool:
-    """Whether two runs give the same raw map and reconstruction, bit for bit."""
-    first, second = detector.reconstruct(scan), detector.reconstruct(scan)
+def repeats(detector: LearnedDetector, scan: PreparedScan, first: Reconstruction) -> bool:
+    """Whether a second run gives the raw map and reconstruction of the first, bit for bit."""
+    second = detector.reconstruct(scan)
     maps = [detector.raw_map(scan.image, scan.brain_mask, each) for each in (first, second)]
     return np.array_equal(*maps) and np.array_equal(first.pseudo_healthy, second.pseudo_healthy)
 

@@ -59,7 +59,7 @@ def _small(kind: type[ResidualAutoencoderConfig], latent: int) -> Preset:
         intensity="white_matter",
         learning_rate=2e-3,
     )
-    return Preset(config, steps=150, batch=2, average_decay=0.9)
+    return Preset(config, steps=100, batch=2, average_decay=0.9)
 
 
 class ResidualAutoencoderDetector(LearnedDetector):

@@ -1,7 +1,7 @@
 """Bayesian autoencoder of axial slices with gated skip connections (Baur et al. 2021, 'Modeling healthy anatomy with
 artificial intelligence for unsupervised anomaly detection in brain MRI', Radiology: Artificial Intelligence).
 
-Skip connections keep the cortex sharp; dropout of whole feature maps on them keeps lesions from slipping through.
+Skip connections keep the cortex sharp; dropout that closes them most of the time keeps lesions from slipping through.
 Dropout stays on at test time: the mean of the passes is the reconstruction, their standard deviation the uncertainty
 (Monte Carlo dropout). Widths, dropout and training are this project's choices.
 """
@@ -24,7 +24,7 @@ _SCORES = ("residual", "standardized")
 
 @dataclass(frozen=True)
 class SkipAutoencoderConfig(LearnedConfig):
-    """``skip_dropout`` closes feature maps of the skip connections, ``dropout`` those of the bottleneck.
+    """``skip_dropout`` closes skip connections, ``dropout`` feature maps of the bottleneck.
 
     ``score`` is "residual" for |x - mean of the passes| or "standardized" for the residual over the passes' standard
     deviation, which is floored at ``spread_floor`` (prepared intensity units). ``passes`` of 10 to 30 are usual.
@@ -33,7 +33,7 @@ class SkipAutoencoderConfig(LearnedConfig):
     crop: tuple[int, ...] = (96, 112)
     channels: tuple[int, ...] = (32, 64, 128, 128)
     latent: int = 16
-    skip_dropout: float = 0.5
+    skip_dropout: float = 0.8
     dropout: float = 0.2
     passes: int = 16
     score: str = "residual"
@@ -52,8 +52,8 @@ class SkipAutoencoderDetector(LearnedDetector):
     presets: ClassVar[dict[str, Preset]] = {
         "paper": Preset(SkipAutoencoderConfig(), steps=20_000, batch=16),
         "small": Preset(
-            SkipAutoencoderConfig(channels=(8, 16, 32, 32), latent=8, passes=8, learning_rate=3e-3),
-            steps=250,
+            SkipAutoencoderConfig(channels=(8, 16, 32, 32), latent=8, passes=4, learning_rate=3e-3),
+            steps=150,
             batch=8,
             average_decay=0.95,
         ),
@@ -106,7 +106,9 @@ class _dropout_on:  # noqa: N801
     def __init__(self, network: torch.nn.Module) -> None:
         import torch
 
-        self._layers = [part for part in network.modules() if isinstance(part, torch.nn.Dropout2d)]
+        from .networks.slice_autoencoder import Gate
+
+        self._layers = [part for part in network.modules() if isinstance(part, torch.nn.Dropout2d | Gate)]
 
     def __enter__(self) -> None:
         for layer in self._layers:

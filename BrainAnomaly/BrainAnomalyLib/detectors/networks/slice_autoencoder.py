@@ -10,14 +10,14 @@ from torch.nn import functional
 class SliceAutoencoder(nn.Module):
     """One halving for each entry of ``channels``, a spatial bottleneck of ``latent`` channels, and the way back.
 
-    With ``skip_dropout`` above 0 every level hands its features across to the decoder through a gate: a dropout of
-    whole feature maps. Without a skip nothing but the bottleneck reaches the decoder.
+    With ``skip_dropout`` above 0 every level hands its features across to the decoder through a gate that is closed
+    with that probability. At 0 there are no skips: nothing but the bottleneck reaches the decoder.
     """
 
     def __init__(self, channels: tuple[int, ...], latent: int, skip_dropout: float = 0.0, dropout: float = 0.0) -> None:
         super().__init__()
         self.skips = skip_dropout > 0.0
-        self.gate = nn.Dropout2d(skip_dropout)
+        self.gate = Gate(skip_dropout)
         self.stem = _layer(1, channels[0])
         pairs = list(zip((channels[0], *channels[:-1]), channels, strict=True))
         self.down = nn.ModuleList(_layer(shallow, deep, stride=2) for shallow, deep in pairs)
@@ -40,6 +40,24 @@ class SliceAutoencoder(nn.Module):
             features = layer(features, self.gate(skipped) if self.skips else None, tuple(skipped.shape[2:]))
         reconstructed: Tensor = self.out(features)
         return reconstructed
+
+
+class Gate(nn.Module):
+    """Sets all features of an image to 0 with probability ``closed``, each image and connection by itself.
+
+    Works while training; otherwise features pass times 1 - ``closed``, their mean.
+    """
+
+    def __init__(self, closed: float) -> None:
+        super().__init__()
+        self.closed = closed
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (n, c, i, j)."""
+        if not self.training:
+            return features * (1.0 - self.closed)
+        drawn = torch.rand((len(features), 1, 1, 1)).to(features.device)
+        return features * (drawn >= self.closed)
 
 
 class _Up(nn.Module):

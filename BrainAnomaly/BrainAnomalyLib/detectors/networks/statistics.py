@@ -11,6 +11,8 @@ from torch.nn import functional
 from .coarse import coarser, finer
 
 _MAD_TO_SIGMA = 1.4826
+# Directions with less than this part of the first one's variance are rounding errors.
+_SMALLEST_VARIANCE = 1e-6
 
 
 class VoxelStatistics(nn.Module):
@@ -71,7 +73,8 @@ class PrincipalComponents(nn.Module):
         mean = rows.mean(0)
         _, singular, directions = torch.linalg.svd(rows - mean, full_matrices=False)
         variances = singular**2 / max(len(rows) - 1, 1)
-        kept = min(len(self.variances), len(rows) - 1)
+        present = int((variances > _SMALLEST_VARIANCE * variances[0]).sum())
+        kept = min(len(self.variances), len(rows) - 1, present)
         self.mean.copy_(mean.reshape(self.mean.shape))
         self.components.zero_()[:kept] = directions[:kept]
         self.variances.zero_()[:kept] = variances[:kept]
