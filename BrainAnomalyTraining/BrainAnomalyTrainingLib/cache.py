@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -40,10 +39,8 @@ from BrainAnomalyLib.volumes import Contrast, Scan, read_mask, read_scan
 from .cohort import CohortScan
 from .dicom_search import gathered
 from .thumbnails import preparation_picture
-from .worker_pool import run_tasks
 
 Status = Literal["prepared", "cached", "skipped"]
-Prepared = tuple[FloatArray, MaskArray]
 
 FORMAT = 1
 _IMAGE, _MASK = "slices", "brain_slices"
@@ -158,19 +155,6 @@ def cache_scan(task: CacheTask) -> CacheOutcome:
         return CacheOutcome("skipped", "There was not enough memory to prepare it.")
     except Exception as error:  # one scan never ends the preparation of the others
         return CacheOutcome("skipped", f"It could not be prepared ({type(error).__name__}: {error}).")
-
-
-def prepared_scans(scans: tuple[CohortScan, ...], recipe: Recipe, cache: Path, workers: int = 2) -> dict[str, Prepared]:
-    """Subject to (image, brain mask) in template space; scans that fail are named on stderr and left out."""
-    cache.mkdir(parents=True, exist_ok=True)
-    tasks = [CacheTask(scan, recipe, cache) for scan in scans]
-    found: dict[str, Prepared] = {}
-    for index, outcome in run_tasks(cache_scan, tasks, workers):
-        if outcome is None or outcome.cached is None:
-            print(f"{scans[index].subject} is left out: {outcome.reason if outcome else ''}", file=sys.stderr)
-        else:
-            found[scans[index].subject] = (outcome.cached.image(), outcome.cached.mask())
-    return found
 
 
 def cache_file(scan: CohortScan, recipe: Recipe, cache: Path) -> Path:
