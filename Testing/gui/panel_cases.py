@@ -18,6 +18,26 @@ TISSUE = "Gray-matter-referenced intensity"
 
 
 @cache
+def real_detection(detector: str = "tissue"):
+    """What the engine itself finds in ``brain``; one run for all tests that begin after it."""
+    from BrainAnomalyLib.detection import DetectionOptions, detect
+    from BrainAnomalyLib.detectors.registry import load_detector
+    from BrainAnomalyLib.volumes import Scan
+
+    options = DetectionOptions(brain_mask=brain() > 0.0)
+    return detect(Scan(brain(), GRID, "FLAIR", "brain"), load_detector(detector), options)
+
+
+def with_result(panel, name: str = "Müller FLAIR", detection=None):
+    """The brain in the scene with the result of ``real_detection``, chosen in the panel. The volume node."""
+    node = add_brain(name)
+    panel.logic.sceneLogic.apply(detection or real_detection(), node)
+    panel.ui.inputSelector.setCurrentNode(node)
+    panel.panel.results.refresh(node)
+    return node
+
+
+@cache
 def brain() -> np.ndarray:
     """A FLAIR-like brain with a bright ball of 8 mm around LESION_CENTER, (i, j, k) on GRID."""
     return flair_brain(GRID)
@@ -64,20 +84,18 @@ def ready(host, panel, name: str = "Müller FLAIR"):
     return node
 
 
-def detect(host, panel, seconds: float = 120.0) -> None:
+def detect(host, panel, seconds: float = 300.0) -> None:
     """Press the button and wait for the end of the run."""
     host.click(panel.ui.detectButton)
     wait_for_end(host, panel, seconds)
 
 
-def wait_for_end(host, panel, seconds: float = 120.0) -> None:
+def wait_for_end(host, panel, seconds: float = 300.0) -> None:
     """Wait until no run goes on."""
     host.wait(lambda: not panel.panel.runner.running, seconds, "the run to end")
 
 
-def wait_for_stage(host, panel, words: str, seconds: float = 60.0) -> None:
+def wait_for_stage(host, panel, words: str, seconds: float = 200.0) -> None:
     """Wait until the panel shows a stage."""
     host.wait(lambda: words in panel.ui.stageLabel.text, seconds, f"the stage '{words}'")
 
-
-__all__ = ["GRID", "LESION_CENTER", "add_brain", "add_mask", "add_volume", "brain", "choose_model", "detect", "ready"]

@@ -1,0 +1,342 @@
+"""Results in the panel: threshold, presets, findings, profile and views act on the scene, live and without a new run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+
+from panel_cases import GRID, add_brain, add_volume, brain, real_detection, with_result
+
+KEEP, NUMBER = 0, 1
+
+
+@pytest.fixture
+def panel(host):
+    return host.open("BrainAnomaly")
+
+
+@pytest.fixture
+def node(panel):
+    return with_result(panel)
+
+
+@pytest.fixture
+def logic(panel):
+    return panel.logic.sceneLogic
+
+
+def segment(panel, node) -> np.ndarray:
+    from BrainAnomalyLib.scene.segmentation import segment_mask
+
+    return segment_mask(panel.logic.resultNodes(node).segmentation, GRID.shape)
+
+
+def slice_centers() -> np.ndarray:
+    names = slicer.app.layoutManager().sliceViewNames()
+    nodes = [slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode() for name in names]
+    return np.array([[one.GetSliceToRAS().GetElement(row, 3) for row in range(3)] for one in nodes])
+
+
+def composites() -> list:
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
+    return [slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode") for index in range(count)]
+
+
+class TestThreshold:
+    def test_moving_the_slider_cuts_the_map(self, panel, node, logic):
+        before = int(segment(panel, node).sum())
+        panel.ui.thresholdSlider.value = 2.5
+        after = segment(panel, node)
+        assert 0 < int(after.sum()) < before
+        anomaly = real_detection().anomaly
+        assert (anomaly[after] > 2.5).all()
+        assert logic.record(node).threshold == pytest.approx(2.5)
+        assert panel.ui.findingsLabel.text.startswith(f"{len(logic.findings(node).table)} findings")
+
+    def test_a_step_takes_less_than_a_tenth_of_a_second(self, panel):
+        shape = (176, 240, 224)
+        anomaly = np.zeros(shape, dtype=np.float32)
+        random = np.random.default_rng(0)
+        for place in random.integers(20, 150, (40, 3)):
+            anomaly[tuple(slice(int(start), int(start) + 9) for start in place)] = random.uniform(1.5, 3.0)
+        node = with_large_result(panel, anomaly)
+        panel.ui.thresholdSlider.value = 1.2
+        seconds = []
+        for value in np.linspace(1.3, 2.5, 9):
+            began = time.process_time()
+            panel.ui.thresholdSlider.value = float(value)
+            seconds.append(time.process_time() - began)
+        assert panel.logic.record(node).threshold == pytest.approx(2.5)
+        assert np.median(seconds) < 0.1, seconds
+
+    def test_minimum_size_drops_small_findings_and_is_kept_for_the_next_run(self, panel, node):
+        panel.ui.minimumSizeSpinBox.value = 50000.0
+        assert panel.ui.findingsTable.rowCount == 0
+        assert panel.panel.parameters.minimumMm3 == 50000.0
+        panel.ui.minimumSizeSpinBox.value = 20.0
+        assert panel.ui.findingsTable.rowCount == 1
+
+    def test_presets_of_a_calibrated_method(self, host, panel):
+        node = with_result(panel, detection=calibrated())
+        box = panel.ui.presetComboBox
+        assert box.enabled
+        texts = [box.itemText(index) for index in range(box.count)]
+        assert texts[1].startswith("Default: at most 1 mL of findings per healthy scan")
+        assert texts[2:] == [f"{percent} % of healthy brain voxels above" for percent in ("0.1", "0.5", "1", "5", "10")]
+        host.choose(box, "5 % of healthy brain voxels above")
+        assert panel.logic.record(node).threshold == pytest.approx(1.4)
+        assert panel.ui.thresholdSlider.value == pytest.approx(1.4)
+        panel.ui.thresholdSlider.value = 1.62
+        assert box.currentText == "Own value"
+        host.choose(box, texts[1])
+        assert panel.logic.record(node).threshold == pytest.approx(2.0)
+        assert panel.logic.record(node).threshold_source.startswith("at most 1 mL")
+
+    def test_presets_are_off_with_a_reason_for_a_method_without_calibration(self, panel, node):
+        assert not panel.ui.presetComboBox.enabled
+        assert "not calibrated on healthy scans" in panel.ui.presetReasonLabel.text
+        assert panel.ui.presetReasonLabel.visible
+
+
+def with_large_result(panel, anomaly):
+    """A result of many findings on a grid of a clinical scan."""
+    from dataclasses import replace
+
+    from BrainAnomalyLib.findings.table import find
+    from BrainAnomalyLib.geometry import Grid
+    from BrainAnomalyLib.volumes import Scan
+
+    grid = Grid(anomaly.shape, np.eye(4))
+    node = add_volume(anomaly + 1.0, "large", np.eye(4))
+    scan = Scan(anomaly + np.float32(1.0), grid, "FLAIR", "large")
+    findings = find(anomaly, grid, np.eye(4), 1.1)
+    maps = {"pseudo_healthy": None, "residual": None, "uncertainty": None, "brain_mask": anomaly > 0}
+    made = replace(real_detection(), scan=scan, anomaly=anomaly, findings=findings, **maps)
+    panel.logic.sceneLogic.apply(made, node)
+    panel.panel.results.refresh(node)
+    return node
+
+
+def calibrated():
+    """The real map of the brain, described as that of a calibrated model."""
+    from dataclasses import replace
+
+    made = real_detection().with_threshold(2.0, 20.0)
+    rates = {"0.001": 2.6, "0.005": 2.0001, "0.01": 1.8, "0.05": 1.4, "0.1": 1.1}
+    description = {**made.detector, "default_threshold": 2.0, "thresholds_by_rate": rates}
+    source = "at most 1 mL of findings per healthy scan on average, measured on 21 held-out healthy scans"
+    return replace(made, detector=description, threshold_source=source)
+
+
+class TestFindings:
+    def test_a_click_shows_the_finding_in_all_slices(self, host, panel, node, logic):
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, 0.0, 0.0, 0.0)
+        host.click_cell(panel.ui.findingsTable, 0, NUMBER)
+        center = np.asarray(logic.findings(node).table[0].centroid_ras)
+        offsets = {tuple(np.round(row, 2)) for row in slice_centers()}
+        for axis in range(3):
+            assert any(abs(row[axis] - center[axis]) < 2.6 for row in offsets)
+
+    def test_a_rejected_finding_leaves_the_segment_and_stays_away_at_other_thresholds(self, panel, node, logic):
+        import qt
+
+        assert segment(panel, node).any()
+        panel.ui.findingsTable.item(0, KEEP).setCheckState(qt.Qt.Unchecked)
+        assert not segment(panel, node).any()
+        assert panel.ui.findingsLabel.text == "0 findings, 0.00 mL together; 1 rejected."
+        panel.ui.thresholdSlider.value = 2.0
+        assert not segment(panel, node).any()
+        assert panel.ui.findingsTable.item(0, KEEP).checkState() == qt.Qt.Unchecked
+        panel.ui.findingsTable.item(0, KEEP).setCheckState(qt.Qt.Checked)
+        assert segment(panel, node).any()
+
+    def test_keep_all_takes_every_rejection_back(self, host, panel, node):
+        import qt
+
+        assert not panel.ui.keepAllButton.enabled
+        panel.ui.findingsTable.item(0, KEEP).setCheckState(qt.Qt.Unchecked)
+        host.click(panel.ui.keepAllButton)
+        assert segment(panel, node).any()
+        assert panel.ui.findingsTable.item(0, KEEP).checkState() == qt.Qt.Checked
+
+    def test_the_table_shows_what_the_scene_holds(self, panel, node, logic):
+        (row,) = logic.findings(node).table
+        texts = [panel.ui.findingsTable.item(0, column).text() for column in range(1, 5)]
+        assert texts == ["1", f"{row.volume_ml:.2f}", f"{row.peak:.2f}", row.side]
+
+
+class TestProfile:
+    def test_a_click_goes_to_the_level_of_the_slice(self, host, panel, node):
+        levels = panel.panel.profile._levels
+        assert len(levels) == panel.ui.profileTable.columnCount
+        assert levels == sorted(levels)
+        column = len(levels) // 2
+        panel.panel.profile.onCellClicked(0, column)
+        template_from_native = real_detection().template_from_native
+        red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
+        place = template_from_native @ [red.GetElement(0, 3), red.GetElement(1, 3), red.GetElement(2, 3), 1.0]
+        assert abs(place[2] - levels[column]) < 6.0
+
+    def test_clicking_a_cell_calls_it(self, host, panel, node):
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, 0.0, 0.0, -60.0)
+        before = slice_centers()
+        host.click_cell(panel.ui.profileTable, 0, len(panel.panel.profile._levels) - 5)
+        assert not np.allclose(before, slice_centers())
+
+    def test_the_plot_appears_on_request_and_its_points_lead_to_slices(self, host, panel, node):
+        import vtk
+
+        manager = slicer.app.layoutManager()
+        assert manager.plotViewCount == 0
+        host.click(panel.ui.profilePlotButton)
+        assert manager.plotViewCount == 1
+        view = manager.plotWidget(0).mrmlPlotViewNode()
+        assert view.GetPlotChartNodeID() == panel.logic.resultNodes(node).profile_chart.GetID()
+        chosen, selections = vtk.vtkIdTypeArray(), vtk.vtkCollection()
+        chosen.InsertNextValue(40)
+        selections.AddItem(chosen)
+        before = slice_centers()
+        panel.panel.profile.onPointSelected(vtk.vtkStringArray(), selections)
+        assert not np.allclose(before, slice_centers())
+
+
+class TestViews:
+    def test_nothing_is_changed_before_it_is_asked_for(self, panel, node):
+        assert all(composite.GetForegroundVolumeID() is None for composite in composites())
+        assert slicer.app.layoutManager().layout == 3
+
+    def test_show_in_slice_views_puts_the_map_over_the_scan(self, host, panel, node):
+        host.click(panel.ui.showSlicesButton)
+        pixels = host.slice_view("Red").draw().astype(int)
+        assert (np.ptp(pixels, axis=2) > 60).any()
+        panel.ui.opacitySlider.value = 0.3
+        anomaly = panel.logic.resultNodes(node).anomaly_map
+        shown = [one for one in composites() if one.GetForegroundVolumeID() == anomaly.GetID()]
+        assert len(shown) == 3
+        assert all(one.GetForegroundOpacity() == pytest.approx(0.3) for one in shown)
+        assert panel.panel.parameters.overlayOpacity == pytest.approx(0.3)
+        host.click(panel.ui.overlayCheckBox)
+        assert all(one.GetForegroundOpacity() == 0.0 for one in shown)
+
+    def test_before_and_after_change_places(self, host, panel, node):
+        host.click(panel.ui.showSlicesButton)
+        healthy = panel.logic.resultNodes(node).pseudo_healthy
+        host.click(panel.ui.beforeAfterButton)
+        assert {one.GetBackgroundVolumeID() for one in composites()} == {healthy.GetID()}
+        host.click(panel.ui.beforeAfterButton)
+        assert {one.GetBackgroundVolumeID() for one in composites()} == {node.GetID()}
+
+    def test_three_views_side_by_side_are_linked_and_go_away_again(self, host, panel, node):
+        host.click(panel.ui.threeUpButton)
+        manager = slicer.app.layoutManager()
+        nodes = panel.logic.resultNodes(node)
+        layers = []
+        for name in ("BrainAnomalyScan", "BrainAnomalyHealthy", "BrainAnomalyMap"):
+            composite = manager.sliceWidget(name).mrmlSliceCompositeNode()
+            layers.append((composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()))
+            assert composite.GetLinkedControl()
+            assert manager.sliceWidget(name).mrmlSliceNode().GetOrientation() == "Axial"
+        anomaly, healthy = nodes.anomaly_map.GetID(), nodes.pseudo_healthy.GetID()
+        assert layers == [(node.GetID(), None), (healthy, None), (node.GetID(), anomaly)]
+        host.click(panel.ui.threeUpButton)
+        assert manager.layout == 3
+
+    def test_legend_and_surface(self, host, panel, node):
+        from BrainAnomalyLib.scene.color_table import legend_of
+
+        nodes = panel.logic.resultNodes(node)
+        assert legend_of(nodes.anomaly_map).GetVisibility()
+        host.click(panel.ui.legendCheckBox)
+        assert not legend_of(nodes.anomaly_map).GetVisibility()
+        name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+        host.click(panel.ui.show3DButton)
+        assert nodes.segmentation.GetSegmentation().ContainsRepresentation(name)
+        host.click(panel.ui.show3DButton)
+        assert not nodes.segmentation.GetSegmentation().ContainsRepresentation(name)
+
+    def test_a_method_without_reconstruction_has_no_before_and_after(self, panel):
+        with_large_result(panel, np.pad(np.full((9, 9, 9), 2.0, dtype=np.float32), 12))
+        assert not panel.ui.beforeAfterButton.enabled
+        assert panel.ui.threeUpButton.enabled
+
+
+class TestScene:
+    def test_warnings_are_shown_in_words(self, panel):
+        from dataclasses import replace
+
+        quality = replace(real_detection().quality, verdict="doubtful", reason="The tissues fit slightly better nearby.")
+        warnings = ("This scan looks unlike the healthy scans the model has seen.",)
+        with_result(panel, detection=replace(real_detection(), warnings=warnings, quality=quality))
+        lines = panel.ui.warningsLabel.text.splitlines()
+        assert lines[0] == f"Warning: {warnings[0]}"
+        assert "Alignment with the template is doubtful. The tissues fit" in lines[1]
+        assert panel.ui.noticeLabel.text == "For research, not for diagnosis."
+
+    def test_each_scan_has_its_own_result(self, host, panel, node):
+        other = with_result(panel, "second")
+        panel.ui.thresholdSlider.value = 2.5
+        host.choose(panel.ui.resultComboBox, node.GetName())
+        assert panel.ui.thresholdSlider.value == pytest.approx(real_detection().findings.threshold, abs=1e-3)
+        panel.ui.inputSelector.setCurrentNode(node)
+        panel.ui.inputSelector.setCurrentNode(other)
+        assert panel.ui.resultComboBox.currentText == "second"
+        assert panel.ui.thresholdSlider.value == pytest.approx(2.5)
+
+    def test_a_deleted_scan_takes_its_result_from_the_panel(self, panel, node):
+        slicer.mrmlScene.RemoveNode(node)
+        assert panel.ui.resultComboBox.count == 0
+        assert not panel.ui.thresholdSlider.enabled
+        assert panel.ui.findingsTable.rowCount == 0
+        assert "no result" in panel.ui.resultLabel.text
+
+    def test_closing_the_scene_empties_the_panel(self, panel, node):
+        slicer.mrmlScene.Clear(0)
+        assert panel.ui.findingsTable.rowCount == 0
+        assert panel.panel.parameters.inputVolume is None
+        panel.ui.opacitySlider.value = 0.4
+        assert panel.panel.parameters.overlayOpacity == pytest.approx(0.4)
+
+    def test_choices_and_decisions_survive_saving_and_loading(self, host, panel, node, tmp_path: Path):
+        import qt
+
+        panel.ui.findingsTable.item(0, KEEP).setCheckState(qt.Qt.Unchecked)
+        host.choose(panel.ui.deviceComboBox, "cpu")
+        host.choose(panel.ui.contrastComboBox, "FLAIR")
+        texts = [panel.ui.modelComboBox.itemText(index) for index in range(panel.ui.modelComboBox.count)]
+        host.choose(panel.ui.modelComboBox, next(text for text in texts if text.startswith("Gray-matter")))
+        panel.ui.furtherSelector1.setCurrentNode(add_brain("further"))
+        panel.ui.exportFolderEdit.currentPath = "/data/ä b"
+        saved = tmp_path / "scene.mrml"
+        save_scene(saved)
+        slicer.mrmlScene.Clear(0)
+        assert panel.panel.parameters.device == "auto"
+        slicer.mrmlScene.SetURL(str(saved))
+        slicer.mrmlScene.Connect()
+        parameters = panel.panel.parameters
+        assert parameters.inputVolume.GetName() == "Müller FLAIR"
+        assert (parameters.device, parameters.contrast, parameters.modelKey) == ("cpu", "FLAIR", "tissue")
+        assert parameters.furtherVolume1.GetName() == "further"
+        assert panel.ui.exportFolderEdit.currentPath == "/data/ä b"
+        assert panel.ui.modelComboBox.currentText.startswith("Gray-matter")
+        assert panel.ui.findingsLabel.text == "0 findings, 0.00 mL together; 1 rejected."
+
+
+def save_scene(path: Path) -> None:
+    """Save every storable node beside the scene, as Slicer does."""
+    nodes = slicer.mrmlScene.GetNodes()
+    storable = [nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems())]
+    for number, one in enumerate(node for node in storable if node.IsA("vtkMRMLStorableNode")):
+        if one.GetSaveWithScene() and (one.GetStorageNode() or one.AddDefaultStorageNode()):
+            storage = one.GetStorageNode()
+            storage.SetFileName(str(path.parent / f"node{number}.{storage.GetDefaultWriteFileExtension()}"))
+            storage.WriteData(one)
+    slicer.mrmlScene.SetURL(str(path))
+    assert slicer.mrmlScene.Commit()
+
+
+def test_the_brain_is_what_the_cases_say():
+    assert brain().shape == GRID.shape
