@@ -12,6 +12,7 @@ import pytest
 
 from BrainAnomalyLib.errors import OptionsError
 from BrainAnomalyTrainingLib.cohort import (
+    SMALLEST_COHORT,
     CohortError,
     CohortScan,
     require_subjects,
@@ -219,9 +220,9 @@ def test_folders_without_scans_are_refused_in_plain_words(tmp_path):
 
 def test_a_single_scan_is_too_few_to_train_and_the_error_says_how_many_are_needed():
     one = [CohortScan("anna", "A", Path("anna.nii"), session=session) for session in ("1", "2")]
-    with pytest.raises(CohortError, match="at least 4 subjects, but only one"):
+    with pytest.raises(CohortError, match=f"at least {SMALLEST_COHORT} subjects, but only one"):
         require_subjects(one)
-    require_subjects([CohortScan(name, "A", Path(name)) for name in "abcd"])
+    require_subjects([CohortScan(name, "A", Path(name)) for name in "abcdefgh"[:SMALLEST_COHORT]])
 
 
 def test_dicom_series_in_one_tree_are_told_apart(tmp_path):
