@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from BrainAnomalyLib.detection import detect
-from BrainAnomalyLib.detectors.denoising import DenoisingConfig, DenoisingDetector, build_network
+from BrainAnomalyLib.detectors.corruption import blob_noise, coarse_field, coarse_noise, corrupt
+from BrainAnomalyLib.detectors.denoising import DenoisingConfig, DenoisingDetector, masked_loss
+from BrainAnomalyLib.detectors.learning import Batch
+from BrainAnomalyLib.detectors.networks.bottleneck import QuantizedBottleneck
 from BrainAnomalyLib.detectors.registry import load_detector
 from BrainAnomalyLib.packages import read_package
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.resources import resources_folder
 from BrainAnomalyLib.volumes import read_scan
 from BrainAnomalyTrainingLib.augmentation import augment
-from BrainAnomalyTrainingLib.calibration import HealthyResidual, calibrate, healthy_rms, leave_one_out_maps
 from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects
-from BrainAnomalyTrainingLib.corruption import blob_noise, coarse_noise, corrupt
-from BrainAnomalyTrainingLib.denoising_training import DenoisingTrainer, TrainingOptions, batches, masked_loss
 from BrainAnomalyTrainingLib.inserted_lesions import insert_lesion, lesion_shapes
+from family_proof import prepared_healthy, prove, rate_at
 from shared_data import FOLDER, needs
 
 SMALL = DenoisingConfig(channels=(4, 8, 16), strides=(2, 2), residual_units=1, crop=(32, 32, 32))
@@ -42,7 +45,7 @@ def test_the_embedded_package_is_whole_and_small():
 
 
 def test_network_has_the_stated_size():
-    count = sum(parameter.numel() for parameter in build_network(DenoisingConfig()).parameters())
+    count = sum(parameter.numel() for parameter in DenoisingDetector.build(DenoisingConfig()).parameters())
     assert count == 1_185_818
 
 
@@ -106,48 +109,92 @@ def test_augmentation_keeps_white_matter_near_one_and_background_empty():
         assert 0.5 < float(changed[mask > 0].median()) < 1.6
 
 
+def test_optimization_is_the_papers():
+    """Kascenas et al. 2022: Adam with amsgrad, weight decay 1e-5, cosine rate, gradient norm 0.5."""
+    (phase,) = DenoisingDetector.phases(DenoisingConfig())
+    settings = phase.optimizer
+    assert (settings.amsgrad, settings.weight_decay, settings.decoupled) == (True, 1e-5, False)
+    assert {preset.gradient_norm for preset in DenoisingDetector.presets.values()} == {0.5}
+    rates = [rate_at(phase, step, 12_000) for step in (0, 99, 6_000, 11_999)]
+    np.testing.assert_allclose(rates, [1e-5, 1e-3, 5e-4, 0.0], rtol=1e-3, atol=1e-9)
+
+
+def test_noise_is_the_papers_16_by_16_field_on_128_pixels_with_mean_0_and_sigma_about_02():
+    field = coarse_field((128, 128), torch.Generator().manual_seed(3))
+    drawn = torch.randn((1, 1, 16, 16), generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(field, torch.nn.functional.interpolate(drawn, size=(128, 128), mode="bilinear"))
+    ball = _ball(64).repeat(8, 1, 1, 1, 1)
+    noise = [coarse_noise(ball, torch.Generator().manual_seed(seed))[ball > 0] for seed in range(6)]
+    assert abs(float(torch.cat(noise).mean())) < 0.02
+    strengths = torch.rand((4000, 1), generator=torch.Generator().manual_seed(0)) * 0.2 + 0.1
+    assert float(strengths.mean()) == pytest.approx(0.2, abs=0.005)
+
+
+def test_training_step_is_the_loss_of_the_restored_corruption_and_blobs_are_optional():
+    class Same(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images
+
+    losses = {}
+    for probability in (0.0, 1.0):
+        batch = Batch(_ball(), _ball(), torch.Generator().manual_seed(4))
+        config = replace(SMALL, blob_probability=probability)
+        losses[probability] = float(DenoisingDetector.training_step(Same(), config, "denoise", batch)["loss"])
+        noisy = corrupt(_ball(), torch.Generator().manual_seed(4), probability)
+        assert losses[probability] == pytest.approx(float(masked_loss(noisy, _ball())))
+    assert losses[0.0] != losses[1.0]
+
+
+def test_quantized_bottleneck_bounds_features_and_adds_laplace_noise_in_training_and_at_test_time():
+    torch.manual_seed(0)
+    layer = QuantizedBottleneck(20.0).eval()
+    noise = layer(torch.zeros(200_000)) - 0.5
+    assert float(noise.mean()) == pytest.approx(0.0, abs=1e-3)
+    assert float(noise.abs().mean()) == pytest.approx(1 / 20, rel=0.02)
+    assert float(noise.std()) == pytest.approx(2**0.5 / 20, rel=0.02)
+    assert float(layer(torch.full((1000,), 50.0)).mean()) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("units", [0, 1])
+def test_quantized_bottleneck_sits_under_the_deepest_skip_of_the_network(units):
+    network = DenoisingDetector.build(replace(SMALL, residual_units=units, bottleneck_precision=15.0))
+    (place,) = [name for name, part in network.named_modules() if isinstance(part, QuantizedBottleneck)]
+    assert place.count("submodule") == len(SMALL.strides)
+    assert network(torch.rand(1, 1, 32, 32, 32)).shape == (1, 1, 32, 32, 32)
+
+
+@needs("ds002748_t1_brain_2mm")
+def test_the_embedded_package_still_gives_the_map_it_was_released_with():
+    """Values of version 1.0.0 of the package, on the ninth scan of ds002748."""
+    scan = prepared_healthy(10)[8]
+    detector = load_detector("denoising", device="cpu")
+    healthy = detector.reconstruct(scan)
+    score = detector.score(scan, healthy)
+    found = [
+        [volume[place] for place in ((30, 50, 50), (60, 60, 45))] for volume in (healthy.pseudo_healthy, score.anomaly)
+    ]
+    np.testing.assert_allclose(found, [[0.9810571, 1.1224210], [0.6158657, 0.7912467]], atol=1e-3)
+    assert healthy.pseudo_healthy.mean(dtype=np.float64) == pytest.approx(0.16653809, abs=1e-5)
+    assert score.anomaly.mean(dtype=np.float64) == pytest.approx(0.15898014, abs=1e-4)
+    assert healthy.uncertainty.mean(dtype=np.float64) == pytest.approx(0.00312111, abs=1e-5)
+
+
+SMALL_PRESET = DenoisingDetector.presets["small"]
+QUANTIZED = replace(SMALL_PRESET, config=replace(SMALL_PRESET.config, bottleneck_precision=15.0), steps=150)
+
+
+@needs("ds002748_t1_brain_2mm")
+@pytest.mark.parametrize("preset", [SMALL_PRESET, QUANTIZED], ids=["plain", "quantized"])
+def test_a_short_training_restores_unseen_brains_and_marks_lesions(preset):
+    proof = prove(DenoisingDetector, preset=preset)
+    assert proof.trained_error < 0.3 * proof.untrained_error
+    assert max(proof.lesion_ratios) > 1.5
+    assert proof.repeats
+
+
 def test_loss_counts_the_brain_only():
     clean = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 1, 2)
     assert float(masked_loss(torch.tensor([0.5, 9.0]).reshape(1, 1, 1, 1, 2), clean)) == pytest.approx(2.5)
-
-
-def _trained(folder, steps: int, pieces: tuple[int, ...]) -> DenoisingTrainer:
-    scans = [(0.8 * _ball()[0, 0].numpy(), _ball()[0, 0].numpy() > 0)]
-    for end in pieces:
-        options = TrainingOptions(steps=steps, checkpoint_every=5, mixed_precision=False)
-        trainer = DenoisingTrainer(folder, SMALL, options)
-        trainer.resume()
-        stream = batches(scans, SMALL, options, trainer.step)
-        while trainer.step < end:
-            trainer._train_on(*next(stream))
-        trainer.save()
-    return trainer
-
-
-def test_training_learns_and_an_interrupted_run_ends_where_a_whole_one_does(tmp_path):
-    whole = _trained(tmp_path / "whole", 12, (12,))
-    broken = _trained(tmp_path / "broken", 12, (5, 12))
-    for name, value in whole.network.state_dict().items():
-        torch.testing.assert_close(broken.network.state_dict()[name], value, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(broken.average[name], whole.average[name], rtol=1e-4, atol=1e-5)
-
-
-def _healthy(count: int) -> list[HealthyResidual]:
-    random = np.random.default_rng(0)
-    mask = _ball()[0, 0].numpy() > 0
-    return [HealthyResidual(np.abs(random.normal(0, 0.1, mask.shape)).astype(np.float32), mask) for _ in range(count)]
-
-
-def test_calibration_keeps_its_promises_on_its_own_cohort():
-    residuals = _healthy(6)
-    assert healthy_rms(residuals)[16, 16, 16] == pytest.approx(0.1, rel=0.1)
-    maps = leave_one_out_maps(residuals, 0.01)
-    masks = [residual.brain_mask for residual in residuals]
-    calibration = calibrate(maps, masks, 8.0)
-    thresholds = [calibration.quantiles[rate] for rate in sorted(calibration.quantiles)]
-    assert thresholds == sorted(thresholds, reverse=True)
-    pooled = np.concatenate([anomaly[mask] for anomaly, mask in zip(maps, masks, strict=True)])
-    assert (pooled > calibration.quantiles[0.01]).mean() == pytest.approx(0.01, abs=0.002)
 
 
 @needs("ixi_t1_2mm")

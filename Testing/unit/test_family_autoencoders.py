@@ -210,7 +210,9 @@ PROOFS = [
 
 
 @needs("ds002748_t1_brain_2mm")
-@pytest.mark.parametrize(("detector", "of_untrained", "of_mean_image", "rise"), PROOFS, ids=lambda each: getattr(each, "name", ""))
+@pytest.mark.parametrize(
+    ("detector", "of_untrained", "of_mean_image", "rise"), PROOFS, ids=[detector.name for detector, *_ in PROOFS]
+)
 def test_a_short_training_reconstructs_unseen_brains_and_marks_a_lesion(detector, of_untrained, of_mean_image, rise):
     proof = prove(detector)
     assert proof.trained_error < of_untrained * proof.untrained_error

@@ -53,10 +53,10 @@ class DenoisingDetector(LearnedDetector):
     presets: ClassVar[dict[str, Preset]] = {
         "paper": Preset(DenoisingConfig(), steps=12_000, batch=1, gradient_norm=0.5),
         "small": Preset(
-            DenoisingConfig(channels=(8, 16, 32, 64), residual_units=1, crop=(80, 96, 80), passes=2),
-            steps=400,
+            DenoisingConfig(channels=(8, 16, 32, 64), residual_units=0, passes=2, learning_rate=4e-3),
+            steps=250,
             batch=1,
-            average_decay=0.95,
+            average_decay=0.9,
             gradient_norm=0.5,
         ),
     }

@@ -30,11 +30,14 @@ class QuantizedBottleneck(nn.Module):
 
 def quantize_bottleneck(network: nn.Module, channels: int, precision: float) -> None:
     """Put a quantized bottleneck behind the deepest layer of a MONAI U-Net, and a 1 x 1 x 1 convolution behind it."""
-    block: Any = network.model
-    while hasattr(block[1], "submodule"):
-        parent, block = block, block[1].submodule
-        if not isinstance(block, nn.Sequential):
-            deepest = nn.Sequential(block, QuantizedBottleneck(precision), nn.Conv3d(channels, channels, 1))
-            parent[1].submodule = deepest
-            return
-    raise ValueError("the network has no skip connection to put a bottleneck under")
+    skip = _skip_inside(network.model)
+    if skip is None:
+        raise ValueError("the network has no skip connection to put a bottleneck under")
+    while (inner := _skip_inside(skip.submodule)) is not None:
+        skip = inner
+    skip.submodule = nn.Sequential(skip.submodule, QuantizedBottleneck(precision), nn.Conv3d(channels, channels, 1))
+
+
+def _skip_inside(block: Any) -> Any:
+    """The skip connection among the direct children of a block; None at the deepest layer."""
+    return next((part for part in block.children() if hasattr(part, "submodule")), None)
