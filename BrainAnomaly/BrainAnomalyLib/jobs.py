@@ -15,7 +15,7 @@ from .detection import ALIGNED_FRACTION, Detection, DetectionOptions, detect, de
 from .detectors.base import Detector
 from .detectors.registry import detector_for, load_detector
 from .errors import BrainAnomalyError, Cancelled, DependencyError, OptionsError
-from .packages import read_package
+from .packages import read_metadata
 from .preparation.brain_mask import BrainMaskMethod
 from .preparation.pipeline import align, contrast_of
 from .preparation.recipe import Recipe
@@ -58,7 +58,7 @@ class DetectionJob:
     def detector_name(self) -> str | None:
         """The detector asked for, the package's, or the one for the given contrast; None if the scan must tell."""
         if self.detector is None and self.package is not None:
-            return str(read_package(self.package).metadata["detector"])
+            return str(read_metadata(self.package)["detector"])
         return self.detector or (None if self.contrast == "unknown" else detector_for(self.contrast))
 
 

@@ -38,8 +38,10 @@ class CalibrationOutcome:
     device: str
 
 
-def calibrated(detector: LearnedDetector, scans: Sequence[CachedScan], run: RunFolder) -> CalibrationOutcome:
-    """Calibrate ``detector`` on held-out healthy scans; maps wait in the run folder and are removed in any case.
+def calibrated(
+    detector: LearnedDetector, scans: Sequence[CachedScan], run: RunFolder, site: str = ""
+) -> CalibrationOutcome:
+    """Calibrate ``detector`` on held-out healthy scans of ``site``; maps wait in the run folder and are removed in any case.
 
     Each scan's map is scaled by the residuals of all the others, as a new scan's would be. Raises CalibrationError,
     Cancelled and Paused.
@@ -55,7 +57,7 @@ def calibrated(detector: LearnedDetector, scans: Sequence[CachedScan], run: RunF
             calibrator.add(scan.prepared(detector.recipe), anomaly, scores, latent)
             run.progress("calibrate", _RECONSTRUCTION_SHARE + (1 - _RECONSTRUCTION_SHARE) * (index + 1) / len(scans))
         contrasts: tuple[Contrast, ...] = (scans[0].contrast,)
-        cohort = calibrator.finish(contrasts)
+        cohort = calibrator.finish(contrasts, site)
     tensors = {"healthy_rms": sums.rms(), "healthy_mean": sums.mean(), **cohort.tensors()}
     return CalibrationOutcome(
         entry=cohort.entries(),

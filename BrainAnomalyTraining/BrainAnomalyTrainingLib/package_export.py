@@ -33,7 +33,6 @@ class Provenance:
     batch: int
     seconds: float
     losses: dict[str, float]
-    site: str = ""
     license: str = ""
 
 
@@ -47,11 +46,12 @@ def export_package(
     )
 
 
-def recalibrated_package(out: Path, package: Package, outcome: CalibrationOutcome, site: str) -> Package:
+def recalibrated_package(out: Path, package: Package, outcome: CalibrationOutcome) -> Package:
     """A copy of a package with another calibration, for a site's own scanner and protocol."""
-    metadata = {**package.metadata, "calibration": {**outcome.entry, **({"site": site} if site else {})}}
+    site = outcome.entry.get("site", "")
+    metadata = {**package.metadata, "calibration": outcome.entry}
     metadata["timing"] = _timing(outcome)
-    again = f"Calibrated again on {outcome.entry['scans']} healthy scans of {site or 'a site'}."
+    again = f"Calibrated again on {outcome.entry['scans']} healthy scans {f'of {site}' if site else ''}".strip() + "."
     metadata["changelog"] = {**package.metadata.get("changelog", {}), package.metadata["version"]: again}
     license_text = (package.folder / "LICENSE").read_text(encoding="utf-8")
     return write_package(out, metadata, package.weights(), outcome.tensors, model_card(metadata), license_text)
@@ -148,7 +148,7 @@ def _metadata(
         "recipe_identity": detector.recipe.identity(),
         "contrasts": [contrast],
         "cohort": _cohort(scans),
-        "calibration": {**outcome.entry, **({"site": provenance.site} if provenance.site else {})},
+        "calibration": outcome.entry,
         "training": {
             "steps": provenance.steps,
             "batch": provenance.batch,

@@ -62,7 +62,8 @@ def calibrate(settings: dict[str, Any], listener: Listener = None) -> Package:
         run.event("started", command="calibrate", pid=os.getpid())
         scans = _prepared(settings, package.recipe, run, _LEAST_FOR_CALIBRATION)
         run.stage("calibrate", f"Calibrating on {len(scans)} healthy scans.")
-        fresh = recalibrated_package(settings["out"], package, calibrated(detector, scans, run), settings["site"])
+        outcome = calibrated(detector, scans, run, settings["site"])
+        fresh = recalibrated_package(settings["out"], package, outcome)
         run.event("finished", package=str(settings["out"]), calibration=fresh.metadata["calibration"])
         return fresh
 

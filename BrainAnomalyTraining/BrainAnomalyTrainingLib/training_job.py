@@ -141,7 +141,7 @@ def _train_and_export(
     trainer.fit(training, validation)
     seconds = trainer.seconds or time.monotonic() - started
     run.stage("calibrate", f"Calibrating on {len(calibration)} healthy scans that were not trained on.")
-    outcome = calibrated(trainer.detector(), calibration, run)
+    outcome = calibrated(trainer.detector(), calibration, run, job.site)
     run.stage("export", "Writing the package.")
     provenance = Provenance(
         preset=job.preset,
@@ -151,7 +151,6 @@ def _train_and_export(
         batch=preset.batch,
         seconds=seconds,
         losses=trainer.last_losses,
-        site=job.site,
         license=job.license,
     )
     package = export_package(job.out, trainer.detector(), outcome, provenance)
