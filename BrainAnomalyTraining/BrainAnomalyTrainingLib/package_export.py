@@ -13,7 +13,7 @@ from BrainAnomalyLib import __version__
 from BrainAnomalyLib.detectors.learned import LearnedDetector
 from BrainAnomalyLib.detectors.learning import Preset
 from BrainAnomalyLib.package_schema import installed_versions
-from BrainAnomalyLib.packages import FORMAT, Package, write_package
+from BrainAnomalyLib.packages import FORMAT, LICENSE, MODEL_CARD, Package, write_package
 from BrainAnomalyLib.results import RESEARCH_USE
 
 from .cache import CachedScan
@@ -53,8 +53,21 @@ def recalibrated_package(out: Path, package: Package, outcome: CalibrationOutcom
     metadata["timing"] = _timing(outcome)
     again = f"Calibrated again on {outcome.entry['scans']} healthy scans {f'of {site}' if site else ''}".strip() + "."
     metadata["changelog"] = {**package.metadata.get("changelog", {}), package.metadata["version"]: again}
-    license_text = (package.folder / "LICENSE").read_text(encoding="utf-8")
-    return write_package(out, metadata, package.weights(), outcome.tensors, model_card(metadata), license_text)
+    texts = {name: (package.folder / name).read_text(encoding="utf-8") for name in (MODEL_CARD, LICENSE)}
+    card = "\n".join([texts[MODEL_CARD].rstrip(), "", f"## {again}", "", "These numbers replace those above.", ""])
+    card += "\n".join(_calibration_lines(outcome.entry)) + "\n"
+    return write_package(out, metadata, package.weights(), outcome.tensors, card, texts[LICENSE])
+
+
+def _calibration_lines(calibration: dict[str, Any]) -> list[str]:
+    """Default threshold and healthy quantiles, in Markdown."""
+    return [
+        f"Default threshold {calibration['default_threshold']:g}: {calibration['default_source']}.",
+        "",
+        "| part of healthy brain voxels above | threshold |",
+        "|---|---|",
+        *(f"| {100 * float(rate):g} % | {value:g} |" for rate, value in calibration["quantiles"].items()),
+    ]
 
 
 def half_precision(detector: LearnedDetector) -> dict[str, Any]:
@@ -105,14 +118,11 @@ def model_card(metadata: dict[str, Any]) -> str:
         f"| Trained on | {cohort['scans']} healthy scans{_ages(cohort)}; {', '.join(cohort.get('scanners', []))} |",
         f"| Training | {training.get('steps', 0)} steps of {training.get('batch', 0)} images |",
         f"| Calibrated on | {calibration['scans']} other healthy scans{_site(calibration)} |",
-        f"| Default threshold | {calibration['default_threshold']:g}: {calibration['default_source']} |",
         f"| License | {metadata['license']} |",
         "",
         "## Expected false positives",
         "",
-        "| part of healthy brain voxels above | threshold |",
-        "|---|---|",
-        *(f"| {100 * float(rate):g} % | {value:g} |" for rate, value in calibration["quantiles"].items()),
+        *_calibration_lines(calibration),
         "",
         "## Limits",
         "",
