@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import shiboken6
-import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
+
+import slicer
 
 from . import signals, views
 from .main_window import qSlicerMainWindow
@@ -205,8 +206,20 @@ class _Module:
         return self._logic
 
     def widgetRepresentation(self) -> Any:
-        """The open panel of a scripted module."""
-        return getattr(slicer.modules, f"{self.name}Widget").parent
+        """The open panel of a scripted module; ``self()`` is the module's own widget object."""
+        return _Representation(getattr(slicer.modules, f"{self.name}Widget"))
+
+
+class _Representation:
+    def __init__(self, widget: Any) -> None:
+        self._widget = widget
+
+    def self(self) -> Any:
+        """The widget object of the module."""
+        return self._widget
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._widget.parent, name)
 
 
 class _LoadableModule(_Module):
