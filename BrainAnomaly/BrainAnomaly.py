@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -17,6 +16,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+
+import slicer
 
 if TYPE_CHECKING:
     from BrainAnomalyLib.detection import DetectionOptions
@@ -203,7 +204,7 @@ class BrainAnomalyTest(ScriptedLoadableModuleTest):
         distance = np.linalg.norm(
             indices @ template.grid.affine[:3, :3].T + template.grid.affine[:3, 3] - spotRas, axis=-1
         )
-        image = np.where(distance < 20.0, 2.0, template.brain) * 100.0
+        image = np.where(distance < 20.0, 2.0, template.brain * template.brain_mask) * 100.0
         matrix = slicer.util.vtkMatrixFromArray(template.grid.affine)
         node = slicer.util.addVolumeFromArray(np.ascontiguousarray(image.transpose(2, 1, 0)), matrix, "BrightSpot")
         return node, spotRas
