@@ -53,11 +53,15 @@ class Host:
         qt = panel.parent.qt_object()
         qt.resize(width, height)
         qt.show()
-        self.process_events()
-        needed = qt.layout().totalHeightForWidth(width) if qt.layout() else 0
-        qt.resize(width, max(height, needed, qt.minimumSizeHint().height()))
-        self.process_events()
+        self._fit(qt)
         return panel
+
+    def _fit(self, qt: QtWidgets.QWidget) -> None:
+        """Make a window as high as its content needs."""
+        self.process_events()
+        needed = qt.layout().totalHeightForWidth(qt.width()) if qt.layout() else 0
+        qt.resize(qt.width(), max(qt.height(), needed, qt.minimumSizeHint().height()))
+        self.process_events()
 
     def _enter(self, name: str) -> None:
         """What the application does when a module is selected: import, register, set up, leave the other, enter."""
@@ -129,8 +133,9 @@ class Host:
 
     def picture(self, widget: Any, path: Path | None = None) -> QtGui.QImage:
         """A picture of a widget, saved as PNG if a path is given."""
-        self.process_events()
         qt = widget.qt_object()
+        if qt.isWindow():
+            self._fit(qt)
         image = qt.grab().toImage()
         if path is not None:
             image.save(str(path), "PNG")
