@@ -10,8 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import slicer
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
+
+import slicer
 
 from .record import RECORD, Record
 from .scripted_module import PACKAGING, PackagingRecord
