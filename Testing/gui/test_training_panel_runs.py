@@ -41,6 +41,24 @@ def widget(host):
     end(opened.panel.monitor)
 
 
+@pytest.fixture
+def opened_again(host, widget):
+    """Closes the panel and gives a new one, as after a restart of the application; the scene stays."""
+    made = []
+
+    def opened():
+        widget.cleanup()
+        made.append(type(widget)())
+        made[-1].enter()
+        return host.show(made[-1], height=1500)
+
+    yield opened
+    for one in made:
+        one.cleanup()
+        one.parent.hide()
+        one.parent.deleteLater()
+
+
 def end(monitor):
     from BrainAnomalyTrainingLib.panel.child_process import kill_tree
     from BrainAnomalyTrainingLib.run_folder import running_process
@@ -88,10 +106,10 @@ def tick(widget, subject, checked):
     table.item(row, EXCLUDE).setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
 
 
-def test_the_check_shows_every_scan_with_its_picture_and_keeps_what_is_excluded(host, widget, home):
+def test_the_check_shows_every_scan_with_its_picture_and_keeps_what_is_excluded(host, widget, opened_again, home):
     import qt
-    import slicer
 
+    import slicer
     from BrainAnomalyTrainingLib.panel.cohort_view import BRAIN, CONTRAST, EXCLUDE, NOTE, REGISTRATION, SPACING, SUBJECT
 
     ui = widget.ui
@@ -118,8 +136,7 @@ def test_the_check_shows_every_scan_with_its_picture_and_keeps_what_is_excluded(
     assert ui.thumbnailLabel.text == "This scan has no picture."
     tick(widget, "sub-03", checked=True)
     assert widget.logic.getParameterNode().excluded == ["sub-03"]
-    host.close_panels()
-    again = host.open("BrainAnomalyTraining", height=1500)
+    again = opened_again()
     assert again.ui.cohortTable.rowCount == len(SUBJECTS) + 1
     assert again.ui.cohortTable.item(rows["sub-03"], EXCLUDE).checkState() == qt.Qt.Checked
     slicer.mrmlScene.Clear(0)
@@ -128,7 +145,6 @@ def test_the_check_shows_every_scan_with_its_picture_and_keeps_what_is_excluded(
 
 def test_a_training_pauses_resumes_finishes_and_its_package_is_used(host, widget, home):
     import slicer
-
     from BrainAnomalyLib.model_store import list_models
 
     ui = widget.ui
@@ -169,7 +185,6 @@ def test_a_training_pauses_resumes_finishes_and_its_package_is_used(host, widget
 
 def check_loss_curve(widget):
     import slicer
-
     from BrainAnomalyTrainingLib.panel.loss_plot import LossPlot
 
     plot = LossPlot(slicer.mrmlScene)
@@ -195,14 +210,13 @@ def check_example(host, widget):
     assert slicer.util.arrayFromVolume(background).max() > 0.5
 
 
-def test_a_training_outlives_the_panel_and_goes_on_after_it_was_killed(host, widget, home):
+def test_a_training_outlives_the_panel_and_goes_on_after_it_was_killed(host, widget, opened_again, home):
     fill_in(host, widget, home, "killed")
     widget.panel._settings.parameters.excluded = ["sub-02"]
     host.click(widget.ui.startButton)
     wait_for_step(host, widget, 4)
     folder = widget.panel.monitor.folder
-    host.close_panels()
-    again = host.open("BrainAnomalyTraining", height=1500)
+    again = opened_again()
     assert again.panel.monitor is not widget.panel.monitor
     assert (again.panel.monitor.folder, phase(again)) == (folder, "running")
     assert again.ui.pauseButton.enabled

@@ -66,24 +66,29 @@ class CohortView:
         was_blocked = self._table.blockSignals(True)
         self._table.rowCount = len(self._scans)
         for column, text in enumerate(_texts(self._scans[path]), start=SUBJECT):
-            item = qt.QTableWidgetItem(text)
+            item = self._cell(row, column)
+            item.setText(text)
             item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
             item.setToolTip(path if column == SUBJECT else text)
-            self._table.setItem(row, column, item)
         self._table.blockSignals(was_blocked)
         self._write_tick(row, path)
 
     def _write_tick(self, row: int, path: str) -> None:
-        scan, item = self._scans[path], qt.QTableWidgetItem("")
+        was_blocked = self._table.blockSignals(True)
+        scan, item = self._scans[path], self._cell(row, EXCLUDE)
         excluded = _subject(scan) in self._excluded
         usable = excluded or not _is_skipped(scan)
         flags = qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled if usable else qt.Qt.ItemIsUserCheckable
         item.setFlags(flags | qt.Qt.ItemIsSelectable)
         item.setCheckState(qt.Qt.Checked if excluded or not usable else qt.Qt.Unchecked)
         item.setToolTip(_("Leave this subject out of the training.") if usable else _("This scan cannot be used."))
-        was_blocked = self._table.blockSignals(True)
-        self._table.setItem(row, EXCLUDE, item)
         self._table.blockSignals(was_blocked)
+
+    def _cell(self, row: int, column: int) -> Any:
+        """The item of a cell. It is never replaced: Qt goes on using an item whose change it is just telling."""
+        if self._table.item(row, column) is None:
+            self._table.setItem(row, column, qt.QTableWidgetItem(""))
+        return self._table.item(row, column)
 
     def _on_item_changed(self, item: Any) -> None:
         """A tick excludes the subject, so all its scans."""
