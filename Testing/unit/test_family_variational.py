@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -17,8 +18,11 @@ from BrainAnomalyLib.detectors.networks.variational import drawn, mixture_diverg
 from BrainAnomalyLib.detectors.variational import VariationalConfig, VariationalDetector, distances
 from BrainAnomalyLib.detectors.variational_autoencoder import VariationalAutoencoderDetector
 from BrainAnomalyLib.errors import PackageError
+from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.scoring.gradients import combined_score, gradient_score, input_gradient, smoothed
 from BrainAnomalyLib.scoring.restoration import least_changing_weight, restored, total_variation
+from family_proof import Proof, prepared_healthy, prove, raw_map, with_blob
+from shared_data import needs
 
 FAMILIES = (VariationalAutoencoderDetector, ContextAutoencoderDetector, MixtureAutoencoderDetector)
 family = pytest.mark.parametrize("detector_class", FAMILIES, ids=lambda kind: kind.name)
@@ -272,3 +276,51 @@ def test_half_precision_training_gives_the_same_losses_in_float32(detector_class
         rough = detector_class.training_step(network, config, "autoencode", _batch())
     assert all(value.dtype == torch.float32 for value in rough.values())
     assert float(rough["loss"].detach()) == pytest.approx(float(plain["loss"].detach()), rel=0.05)
+
+
+@lru_cache
+def _proof(detector_class: type[VariationalDetector]) -> Proof:
+    return prove(detector_class)
+
+
+def _near_lesion(scan: PreparedScan) -> PreparedScan:
+    """The scan with the brain of 20 slices about the lesion only, to save time."""
+    mask = scan.brain_mask.copy()
+    mask[:, :, :46] = mask[:, :, 66:] = False
+    return replace(scan, brain_mask=mask)
+
+
+@needs("ds002748_t1_brain_2mm")
+@family
+def test_a_short_training_restores_unseen_scans_and_shows_a_lesion(detector_class):
+    proof = _proof(detector_class)
+    assert proof.trained_error < 0.5 * proof.untrained_error
+    assert proof.trained_error < 2.0 * proof.mean_image_error
+    assert min(proof.lesion_ratios) > 1.5
+    assert proof.repeats
+    assert set(proof.detector.config.crop) == {80, 96}
+
+
+@needs("ds002748_t1_brain_2mm")
+def test_every_score_of_one_trained_network_rises_in_a_lesion():
+    """A bright ball of 9 voxels' radius raises every score; small or dark ones hardly move the KL gradient alone."""
+    detector, scan = _proof(VariationalAutoencoderDetector).detector, _near_lesion(prepared_healthy(9)[8])
+    least = {"residual": 2.0, "restoration": 1.5, "kl_gradient": 1.15, "combined": 2.0}
+    ill, lesion = with_blob(scan, 0.8, radius=9.0)
+    around = scan.brain_mask & ~lesion
+    for score, ratio in least.items():
+        scored = VariationalAutoencoderDetector(detector.network, replace(detector.config, score=score))
+        before, after = raw_map(scored, scan), raw_map(scored, ill)
+        rise = after[lesion].mean() / before[lesion].mean()
+        assert rise > ratio, score
+        assert rise > 1.1 * after[around].mean() / before[around].mean(), f"{score} rises everywhere"
+
+
+@needs("ds002748_t1_brain_2mm")
+def test_a_scan_with_a_lesion_is_less_likely_than_without():
+    detector, scan = _proof(VariationalAutoencoderDetector).detector, _near_lesion(prepared_healthy(9)[8])
+    ill, _ = with_blob(scan, 0.8, radius=9.0)
+    before, after = (detector.reconstruct(each).scan_scores for each in (scan, ill))
+    assert set(before) == {"l1", "kl", "negative_elbo", "waic"}
+    assert after["l1"] > before["l1"]
+    assert after["negative_elbo"] > before["negative_elbo"]

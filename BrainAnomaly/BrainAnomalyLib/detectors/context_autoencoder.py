@@ -51,7 +51,7 @@ class ContextAutoencoderDetector(VariationalDetector):
         "paper": Preset(ContextConfig(), steps=40_000, batch=8, gradient_norm=None),
         "small": Preset(
             ContextConfig(**SMALL_LAYOUT, norm="BATCH", squeeze=16, patch=16),
-            steps=300,
+            steps=200,
             batch=8,
             average_decay=0.95,
         ),

@@ -44,7 +44,7 @@ class MixtureAutoencoderDetector(VariationalDetector):
     presets: ClassVar[dict[str, Preset]] = {
         "paper": Preset(MixtureConfig(), steps=40_000, batch=8, gradient_norm=None),
         "small": Preset(
-            MixtureConfig(**SMALL_LAYOUT, components=4, score="residual"), steps=300, batch=8, average_decay=0.95
+            MixtureConfig(**SMALL_LAYOUT, components=4, score="residual"), steps=200, batch=8, average_decay=0.95
         ),
     }
 
