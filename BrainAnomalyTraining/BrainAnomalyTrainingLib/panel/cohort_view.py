@@ -31,6 +31,11 @@ class CohortView:
         table.connect("itemSelectionChanged()", self._show_selected)
         self.clear()
 
+    @property
+    def scans(self) -> list[Event]:
+        """What is known of each scan, in the order of the rows."""
+        return list(self._scans.values())
+
     def clear(self) -> None:
         """Forget all scans."""
         self._scans.clear()
@@ -94,7 +99,7 @@ class CohortView:
         """A tick excludes the subject, so all its scans."""
         if item.column() != EXCLUDE:
             return
-        subject = _subject(list(self._scans.values())[item.row()])
+        subject = _subject(self.scans[item.row()])
         without = self._excluded - {subject}
         self.show_excluded(without | {subject} if item.checkState() == qt.Qt.Checked else without)
         self._excluded_changed(sorted(self._excluded))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import slicer
-
 from BrainAnomalyLib.scene.links import Node, PlotChartNode, PlotSeriesNode, Scene, TableNode, batch, nodes_of_class
 from BrainAnomalyLib.scene.typed_table import Column, write_table
 
@@ -13,9 +12,9 @@ ROLE_ATTRIBUTE = "BrainAnomalyTraining.role"
 STEP, LOSS = "step", "loss"
 COLUMNS = (
     Column(STEP, "Step", "integer", description="Optimizer steps since the start of the training"),
-    Column(LOSS, "Loss", "real", description="The detector's own training loss; lower is better"),
+    Column(LOSS, "Loss", "real", description="The detector's own loss, or its error on scans it does not learn from"),
 )
-_CURVES = {"training": ("Training loss", (0.35, 0.65, 0.95)), "validation": ("Validation loss", (0.95, 0.45, 0.10))}
+_CURVES = {"training": ("Training loss", (0.35, 0.65, 0.95)), "validation": ("Validation error", (0.95, 0.45, 0.10))}
 # More points than this are averaged in groups: a curve has no more pixels, and the table stays quick to write.
 _MOST_POINTS = 1000
 
@@ -97,5 +96,5 @@ def _write_chart(node: PlotChartNode, curves: list[PlotSeriesNode]) -> None:
             node.AddAndObservePlotSeriesNodeID(curve.GetID())
         node.SetTitle("Training loss")
         node.SetXAxisTitle("Step")
-        node.SetYAxisTitle("Loss")
+        node.SetYAxisTitle("Loss, error")
         node.SetLegendVisibility(True)

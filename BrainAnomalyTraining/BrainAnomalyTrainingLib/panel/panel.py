@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
-import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from BrainAnomalyLib.panel.messages import Messages
+import slicer
+from BrainAnomalyLib.panel.messages import Messages, show_text
 
 from .cohort_view import CohortView
 from .example_volumes import load_example, show_example
@@ -25,6 +25,7 @@ from .run_monitor import Phase, RunMonitor
 from .run_view import RunView, allow, example_file
 from .settings_view import SettingsView
 from .trained_package import use_in_brain_anomaly
+from .wording import cohort_summary
 
 POLL_MILLISECONDS = 500
 
@@ -69,6 +70,7 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
         self._run.show(self.monitor)
         if self.monitor.cohort in ("", self._settings.cohort_folder):
             self._cohort.show(self.monitor.state.scans, self.monitor.folder)
+        show_text(self.ui.cohortSummaryLabel, cohort_summary(self._cohort.scans))
         self._update_controls()
 
     def _open_scene(self) -> None:
@@ -140,6 +142,7 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
     def _on_cohort_changed(self) -> None:
         self._cohort.clear()
         self._cohort.show_excluded(())
+        show_text(self.ui.cohortSummaryLabel, "")
 
     def _on_excluded(self, subjects: list[str]) -> None:
         if self._settings.parameters is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
-from BrainAnomalyLib.panel.messages import Messages
+import slicer
+from BrainAnomalyLib.panel.messages import Messages, show_text
 from BrainAnomalyLib.panel.plain_words import duration
 
 from . import wording
@@ -45,11 +45,11 @@ class RunView:
         state, alive = monitor.state, monitor.phase.is_alive
         self._ui.progressBar.visible = alive
         self._ui.progressBar.value = round(_PERCENT * state.fraction)
-        self._ui.stageLabel.text = wording.stage(state.stage) if alive else ""
+        show_text(self._ui.stageLabel, wording.stage(state.stage) if alive else "")
         left = state.seconds_left if alive else None
         text = _("About {time} left in this stage.").format(time=duration(left)) if left is not None else ""
-        self._ui.timeLeftLabel.text = text
-        self._ui.messageLabel.text = "\n".join(filter(None, [wording.situation(monitor), *state.warnings]))
+        show_text(self._ui.timeLeftLabel, text)
+        show_text(self._ui.messageLabel, "\n".join(filter(None, [wording.situation(monitor), *state.warnings])))
 
     def _show_losses(self, monitor: RunMonitor) -> None:
         state = monitor.state

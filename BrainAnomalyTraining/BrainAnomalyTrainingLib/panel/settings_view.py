@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from BrainAnomalyLib.panel.bindings import parameter_widgets
+
 from .choices import Choice, ChoiceBox
 from .detector_choices import detector_choices, preset_choices
 from .jobs import CalibrationJob, CohortJob, Target, TrainingJob
@@ -44,7 +46,7 @@ class SettingsView:
         """Show these parameters and write the user's changes into them."""
         self.release()
         self._parameters = parameters
-        self._gui_tag = parameters.connectGui(self._ui)
+        self._gui_tag = parameters.connectParametersToGui(parameter_widgets(self._ui))
         self.refresh()
 
     def release(self) -> None:

@@ -74,19 +74,21 @@ def calibration(values: Mapping[str, Any]) -> str:
 def finished(state: RunState) -> str:
     """What a finished command has done."""
     if state.command == "prepare":
-        return cohort_summary(list(state.scans.values()))
+        return _("The check has finished.")
     return _("Finished. The package is in '{folder}'.").format(folder=state.package)
 
 
 def cohort_summary(scans: list[Event]) -> str:
-    """How many scans of a cohort can be used."""
+    """How many scans of a cohort can be used; "" while none is known."""
+    if not scans:
+        return ""
     skipped = sum(scan.get("status") == "skipped" for scan in scans)
     doubtful = sum(scan.get("registration") == "doubtful" for scan in scans)
     parts = [_("{count} of {all} scans can be used.").format(count=len(scans) - skipped, all=len(scans))]
     if skipped:
-        parts.append(_("{count} are skipped: see the notes in the table.").format(count=skipped))
+        parts.append(_("Skipped: {count}, see the notes in the table.").format(count=skipped))
     if doubtful:
-        parts.append(_("The registration of {count} is doubtful: look at their pictures.").format(count=doubtful))
+        parts.append(_("Doubtful registration: {count}, look at the pictures.").format(count=doubtful))
     return " ".join(parts)
 
 
@@ -144,7 +146,7 @@ def loss_sentence(state: RunState) -> str:
         return text
     step = max(state.validation_losses)
     loss = f"{state.validation_losses[step]:.4g}"
-    return _("{text}, validation loss {loss} at step {step}").format(text=text, loss=loss, step=step)
+    return _("{text}, validation error {loss} at step {step}").format(text=text, loss=loss, step=step)
 
 
 def log_line(event: Event) -> str:
