@@ -41,7 +41,7 @@ class CalibrationOutcome:
 def calibrated(
     detector: LearnedDetector, scans: Sequence[CachedScan], run: RunFolder, site: str = ""
 ) -> CalibrationOutcome:
-    """Calibrate ``detector`` on held-out healthy scans of ``site``; maps wait in the run folder and are removed in any case.
+    """Calibrate ``detector`` on held-out healthy scans of ``site``; maps wait in the run folder and are always removed.
 
     Each scan's map is scaled by the residuals of all the others, as a new scan's would be. Raises CalibrationError,
     Cancelled and Paused.
