@@ -46,6 +46,7 @@ def main(wanted: list[str]) -> None:
 def draw_detection(host: Any, folder: Path) -> None:
     """The detection panel before, during and after a run on the demo case, with the views it leaves."""
     import slicer
+
     from BrainAnomalyLib.demo import demo_case
 
     path = folder / "BrainAnomalyDemo.nii.gz"

@@ -190,7 +190,7 @@ def bound(widget, name):
 def connect(parameters, widget, name):
     ui, widget, name = bound(widget, name)
     setattr(ui, name, widget)
-    return parameters.connectGui(ui)
+    assert parameters.connectGui(ui) is None
 
 
 def test_values_are_kept_in_the_node_of_the_scene(wrapper):
@@ -265,15 +265,25 @@ def test_widget_and_parameter_follow_each_other(wrapper, ctk):
 
     parameters = wrapper({"level": Annotated[float, WithinRange(0, 5)]}, level=2.0)
     slider = ctk.ctkSliderWidget()
-    tag = connect(parameters, slider, "level")
+    connect(parameters, slider, "level")
     assert (slider.value, slider.maximum) == (2.0, 5.0)
     slider.value = 3.0
     assert parameters.level == 3.0
     parameters.level = 4.0
     assert slider.value == 4.0
+
+
+def test_only_connect_parameters_gives_the_tag_to_disconnect(wrapper, qt):
+    parameters, boxes = wrapper({"count": int}), [qt.QSpinBox(), qt.QSpinBox()]
+    connect(parameters, boxes[0], "count")
+    tag = parameters.connectParametersToGui({"count": boxes[1]})
+    parameters.disconnectGui(None)
     parameters.disconnectGui(tag)
-    slider.value = 1.0
-    assert parameters.level == 4.0
+    boxes[1].value = 5
+    assert parameters.count == 0
+    boxes[0].value = 6
+    assert parameters.count == 6
+    assert boxes[1].value == 5
 
 
 def test_choices_overwrite_the_items_of_a_combo_box(wrapper, qt):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "Testing" / "slicer" / "run_slicer_tests.py"
+SCRIPT = ROOT / "Testing" / "in_slicer" / "run_slicer_tests.py"
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from ..findings.table import Findings
 from ..results import RESEARCH_USE
 from ..scene.links import VolumeNode
 from ..scene.logic import BrainAnomalySceneLogic
+from .bindings import parameter_widgets
 from .detection_runner import DetectionRunner, Ending, RunProgress
 from .export_controls import ExportControls
 from .findings_view import FindingsView
@@ -86,7 +87,7 @@ class DetectionPanel(VTKObservationMixin):
         """Bind the widgets to the scene's parameter node and show what the scene holds."""
         self.unbindParameters()
         parameters = self._newParameterNode()
-        self._guiTag = parameters.connectGui(self.ui)
+        self._guiTag = parameters.connectParametersToGui(parameter_widgets(self.ui))
         self.parameters = parameters
         for controller in (self.inputs, self.models, self.export):
             controller.setParameters(parameters)

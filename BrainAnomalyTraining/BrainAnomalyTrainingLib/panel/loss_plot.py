@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import slicer
+
 from BrainAnomalyLib.scene.links import Node, PlotChartNode, PlotSeriesNode, Scene, TableNode, batch, nodes_of_class
 from BrainAnomalyLib.scene.typed_table import Column, write_table
 

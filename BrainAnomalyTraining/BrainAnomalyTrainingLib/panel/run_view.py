@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
-import slicer
 from BrainAnomalyLib.panel.messages import Messages, show_text
 from BrainAnomalyLib.panel.plain_words import duration
 

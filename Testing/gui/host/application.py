@@ -11,9 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import shiboken6
-from PySide6 import QtCore, QtGui, QtWidgets
-
 import slicer
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import signals, views
 from .main_window import qSlicerMainWindow

@@ -10,9 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from PySide6 import QtCore, QtGui, QtTest, QtWidgets
-
 import slicer
+from PySide6 import QtCore, QtGui, QtTest, QtWidgets
 
 from .record import RECORD, Record
 from .scripted_module import PACKAGING, PackagingRecord

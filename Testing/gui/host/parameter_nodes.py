@@ -59,11 +59,11 @@ class _Wrapper:
         """The type of a parameter."""
         return self._described(name).kind
 
-    def connectGui(self, gui: Any) -> int:
-        """Bind every named widget that has a SlicerParameterName to that parameter."""
+    def connectGui(self, gui: Any) -> None:
+        """Bind every named widget that has a SlicerParameterName to that parameter. Slicer's loses the tag here."""
         widgets = gui.findChildren() if hasattr(gui, "isWidgetType") else vars(gui).values()
         named = {widget.property("SlicerParameterName"): widget for widget in widgets}
-        return self.connectParametersToGui({name: widget for name, widget in named.items() if name})
+        self.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
         """Bind widgets by parameter name; ValueError for a name that is no parameter."""

@@ -1,7 +1,7 @@
 """Run the self-tests of both modules in the real application, and leave the result where a workflow finds it.
 
     Slicer --no-splash --testing --ignore-slicerrc --additional-module-paths BrainAnomaly BrainAnomalyTraining \
-        --python-script Testing/slicer/run_slicer_tests.py [RESULTS_FOLDER]
+        --python-script Testing/in_slicer/run_slicer_tests.py [RESULTS_FOLDER]
 
 Ends Slicer with exit code 0 only if every test ran and passed. ``results.json`` lists each test with its seconds and
 traceback; ``BrainAnomaly.png`` and ``BrainAnomalyTraining.png`` show the panels if there is a main window. No engine
