@@ -1,7 +1,7 @@
 """Left-right asymmetry: a brain against its own mirror image, registered onto it.
 
 The mirrored brain is brought onto the brain by an affine map and then, if asked for, by smooth non-linear demons
-(Vercauteren et al. 2009, 'Diffeomorphic demons', NeuroImage), which take away healthy differences of shape. What
+with symmetric forces (Vercauteren et al. 2009, NeuroImage), which take away healthy differences of shape. What
 remains, |x - mirror|, marks both sides of a pair: the lesion and the healthy place opposite. Nothing is learned.
 """
 
