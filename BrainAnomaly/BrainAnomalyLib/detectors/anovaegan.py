@@ -45,7 +45,7 @@ class AnoVAEGANDetector(VariationalDetector):
         "paper": Preset(AnoVAEGANConfig(), steps=40_000, batch=8, gradient_norm=None),
         "small": Preset(
             AnoVAEGANConfig(**SMALL_LAYOUT, discriminator_channels=8, discriminator_layers=2),
-            steps=300,
+            steps=200,
             batch=8,
             average_decay=0.95,
         ),

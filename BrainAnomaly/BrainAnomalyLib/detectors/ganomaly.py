@@ -49,7 +49,7 @@ class GANomalyDetector(LearnedDetector):
         "paper": Preset(GANomalyConfig(), steps=40_000, batch=64, gradient_norm=None),
         "small": Preset(
             GANomalyConfig(crop=(80, 96), channels=(8, 16, 32, 64), latent=64, learning_rate=2e-3),
-            steps=300,
+            steps=250,
             batch=8,
             average_decay=0.95,
         ),

@@ -73,7 +73,8 @@ class ResidualBlock(nn.Module):
         if down:
             halved: Tensor = functional.avg_pool2d(changed + short, 2)
             return halved
-        return changed + (_doubled(short) if up else short)
+        total: Tensor = changed + (_doubled(short) if up else short)
+        return total
 
 
 class ResidualEncoder(nn.Module):
