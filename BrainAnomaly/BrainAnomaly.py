@@ -5,6 +5,7 @@ Opening the module imports neither torch nor SimpleITK; the panel runs scans in 
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,8 @@ class BrainAnomalyTest(ScriptedLoadableModuleTest):
         """Run every test."""
         self.setUp()
         self.test_brightSpotIsFound()
+        self.setUp()
+        self.test_workerAnswers()
 
     def test_brightSpotIsFound(self) -> None:
         """The spot is the largest finding; a second run adds no node; no finding is left above the maximum."""
@@ -191,7 +194,33 @@ class BrainAnomalyTest(ScriptedLoadableModuleTest):
         logic.detect(inputNode, "histogram", options)
         assert slicer.mrmlScene.GetNumberOfNodes() == count
         assert len(logic.setThreshold(inputNode, 2.0).table) == 0
+        self._checkReview(logic, inputNode)
         self.delayDisplay(_("Test passed"))
+
+    def test_workerAnswers(self) -> None:
+        """The engine runs in a child process of this application's Python, and refuses in plain words."""
+        from BrainAnomalyLib.panel.widget import slicer_python
+        from BrainAnomalyLib.panel.worker_process import Failed, WorkerProcess
+
+        worker, reports, end = WorkerProcess(slicer_python), [], time.monotonic() + 120.0
+        try:
+            worker.detect(scan="no such scan.nii", out="no such folder")
+            while worker.busy and time.monotonic() < end:
+                slicer.app.processEvents()
+                reports += worker.poll()
+        finally:
+            worker.close()
+        assert isinstance(reports[-1], Failed), reports
+        assert "no such scan" in reports[-1].sentence
+        self.delayDisplay(_("Test passed"))
+
+    @staticmethod
+    def _checkReview(logic: BrainAnomalyLogic, inputNode: Any) -> None:
+        """A rejected finding is remembered when the threshold moves."""
+        logic.setThreshold(inputNode, 0.98)
+        logic.sceneLogic.setKept(inputNode, 1, False)
+        logic.setThreshold(inputNode, 0.99)
+        assert 1 in logic.sceneLogic.rejected(inputNode)
 
     def _volumeWithSpot(self) -> tuple[Any, tuple[float, float, float]]:
         import numpy as np

@@ -1,4 +1,4 @@
-"""Detect and cancel in the panel: the real engine in a real worker process, and everything that may happen meanwhile."""
+"""Detect and cancel in the panel: the real engine in a real worker process, and what may happen meanwhile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-
 from panel_cases import (
     LESION_CENTER,
     add_brain,
@@ -177,7 +176,8 @@ def test_missing_torch_is_said_with_what_to_do(host, panel, tmp_path):
     panel.ui.inputSelector.setCurrentNode(add_brain())
     choose_model(host, panel, "Denoising")
     detect(host, panel)
-    assert panel.ui.messageLabel.text == "The Python package 'torch' is not installed. Open 'Setup' in this panel to install it."
+    expected = "The Python package 'torch' is not installed. Open 'Setup' in this panel to install it."
+    assert panel.ui.messageLabel.text == expected
 
 
 def test_a_mask_on_other_voxels_is_refused_before_anything_starts(host, panel):

@@ -11,11 +11,10 @@ import nibabel
 import numpy as np
 import pytest
 import slicer
-
 from panel_cases import GRID, add_brain, brain, real_detection, with_result
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
-from dicom_series import write_series  # noqa: E402
+from dicom_series import write_series
 
 KEEP = 0
 

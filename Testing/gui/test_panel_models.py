@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import slicer
-
 from panel_cases import add_brain
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "BrainAnomaly" / "Resources" / "requirements.txt"
@@ -56,7 +55,8 @@ class TestChooser:
         assert len(texts) == 1 + len(list_models())
         host.choose(panel.ui.modelComboBox, next(text for text in texts if text.startswith("Denoising")))
         said = panel.ui.modelDescriptionLabel.text
-        for part in ("For: T1w", "Training cohort: 130 healthy scans", "Size: ", "License: CC BY-SA 3.0", "Measured time: "):
+        parts = ("For: T1w", "Training cohort: 130 healthy scans", "Size: ", "License: CC BY-SA 3.0", "Measured time: ")
+        for part in parts:
             assert part in said
 
     def test_the_choice_is_kept_in_the_scene_and_decides_the_run(self, host, panel):

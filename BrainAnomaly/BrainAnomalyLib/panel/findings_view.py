@@ -28,6 +28,7 @@ class FindingsView:
         self._ui, self._logic, self._messages, self._reviewed = ui, logic, messages, reviewed
         self._node: VolumeNode | None = None
         self._shown: tuple[Finding, ...] = ()
+        self._rows: list[list[Any]] = []
         table = ui.findingsTable
         headers = (_("Keep"), _("No."), _("Volume (mL)"), _("Peak"), _("Side"), _("R, A, S (mm)"))
         table.setColumnCount(len(headers))
@@ -74,23 +75,23 @@ class FindingsView:
     def _fill(self, shown: tuple[Finding, ...], rejected: frozenset[int]) -> None:
         table = self._ui.findingsTable
         wasBlocked = table.blockSignals(True)
-        table.setRowCount(len(shown))
-        for row, finding in enumerate(shown):
-            for column, text in enumerate(cells(finding)):
-                self._set_cell(row, column, text)
-            state = qt.Qt.Unchecked if finding.id in rejected else qt.Qt.Checked
-            table.item(row, _KEEP).setCheckState(state)
+        self._resize(len(shown))
+        for row, finding in zip(self._rows, shown, strict=True):
+            for item, text in zip(row, cells(finding), strict=True):
+                item.setText(text)
+            row[_KEEP].setCheckState(qt.Qt.Unchecked if finding.id in rejected else qt.Qt.Checked)
         table.blockSignals(wasBlocked)
         self._ui.keepAllButton.enabled = bool(rejected)
 
-    def _set_cell(self, row: int, column: int, text: str) -> None:
-        """Change the text of a cell; items are made once, which is quicker while the slider moves."""
+    def _resize(self, count: int) -> None:
+        """As many rows as findings; rows that are there are used again, which is quicker while the slider moves."""
         table = self._ui.findingsTable
-        item = table.item(row, column)
-        if item is None:
-            table.setItem(row, column, qt.QTableWidgetItem(text))
-        else:
-            item.setText(text)
+        table.setRowCount(count)
+        del self._rows[count:]
+        for row in range(len(self._rows), count):
+            self._rows.append([qt.QTableWidgetItem("") for _column in range(table.columnCount)])
+            for column, item in enumerate(self._rows[row]):
+                table.setItem(row, column, item)
 
 
 def cells(finding: Finding) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class DetectionPanel(VTKObservationMixin):
         ui.noticeLabel.text = RESEARCH_USE
         self.messages = Messages(ui)
         self._makeControllers(requirementsFile)
-        self.runner = DetectionRunner(logic, worker or WorkerProcess(_python), self)
+        self.runner = DetectionRunner(logic, worker or WorkerProcess(slicer_python), self)
         ui.detectButton.connect("clicked()", self.onDetectOrCancel)
         self._observeScene()
         self.bindParameters()
@@ -148,8 +148,9 @@ class DetectionPanel(VTKObservationMixin):
         """One volume is through: show its result or say why there is none."""
         if ending == "done":
             self.messages.log(_("The result of '{name}' is in the scene.").format(name=node.GetName()))
-            self.results.refresh(node)
-            self.views.showResult(node)
+            with self.messages.plain():
+                self.results.refresh(node)
+                self.views.showResult(node)
             return
         self.messages.say(sentence)
         if details:
@@ -205,5 +206,6 @@ class DetectionPanel(VTKObservationMixin):
             self.bindParameters()
 
 
-def _python() -> str:
+def slicer_python() -> str:
+    """The Python that runs the worker of this application. Raises DependencyError."""
     return worker_python(home=str(getattr(slicer.app, "slicerHome", "") or ""))

@@ -56,6 +56,8 @@ def with_finding(region: MaskArray | None, findings: Findings, number: int, kept
 
 def kept_mask(findings: Findings, rejected: frozenset[int]) -> MaskArray:
     """Voxels (i, j, k) of all findings that are not rejected."""
+    if not rejected:
+        return np.asarray(findings.labels > 0)
     shown = np.ones(len(findings.table) + 1, dtype=np.bool_)
     shown[[0, *rejected]] = False
     return np.asarray(shown[findings.labels])
