@@ -3,7 +3,7 @@
 Foreign patch interpolation (Tan et al. 2020, 'Detecting outliers with foreign patch interpolation') blends patches of
 other healthy brains into a healthy one and learns where and how strongly: the output is a direct anomaly score.
 With ``target`` "restoration" the same kind of network learns to undo the anomalies instead (Naval Marimont et al.
-2024, 'DISYRE'), which gives a pseudo-healthy slice; short trainings of it tend to stay close to the identity.
+2024, 'DISYRE'), which gives a pseudo-healthy slice.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class ForeignPatchConfig(LearnedConfig):
 class ForeignPatchDetector(LearnedDetector):
     """A U-Net that finds (raw score: its probability) or undoes (raw score: |x - restored|) synthetic anomalies.
 
-    As a segmenter it has no pseudo-healthy image of its own and returns the scan as it is.
+    As a segmenter it has no pseudo-healthy image of its own and returns the scan as it is. The small preset restores:
+    a segmenter needs many more steps before it tells a lesion from healthy tissue.
     """
 
     name: ClassVar[str] = "foreign_patch"
@@ -56,8 +57,8 @@ class ForeignPatchDetector(LearnedDetector):
     presets: ClassVar[dict[str, Preset]] = {
         "paper": Preset(ForeignPatchConfig(), steps=20_000, batch=16),
         "small": Preset(
-            ForeignPatchConfig(channels=(8, 16, 32, 64), residual_units=1, learning_rate=3e-3),
-            steps=300,
+            ForeignPatchConfig(channels=(8, 16, 32, 64), residual_units=1, target="restoration", learning_rate=3e-3),
+            steps=150,
             batch=8,
             average_decay=0.95,
         ),
