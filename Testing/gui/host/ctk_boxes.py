@@ -59,13 +59,22 @@ class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):
     def showEvent(self, event: QtGui.QShowEvent) -> None:
         self._collapse(self._collapsed)
 
+    def hasHeightForWidth(self) -> bool:
+        return bool(self.layout()) and not self._collapsed and self.layout().hasHeightForWidth()
+
+    def heightForWidth(self, width: int) -> int:
+        return self.layout().totalHeightForWidth(width) if self.hasHeightForWidth() else _HEADER
+
     def sizeHint(self) -> QtCore.QSize:
-        inner = self.layout().sizeHint() if self.layout() and not self._collapsed else QtCore.QSize(100, _HEADER)
-        return inner.expandedTo(QtCore.QSize(100, _HEADER))
+        return self._needed("totalSizeHint")
 
     def minimumSizeHint(self) -> QtCore.QSize:
-        inner = self.layout().minimumSize() if self.layout() and not self._collapsed else QtCore.QSize(100, _HEADER)
-        return inner.expandedTo(QtCore.QSize(100, _HEADER))
+        return self._needed("totalMinimumSize")
+
+    def _needed(self, kind: str) -> QtCore.QSize:
+        header = QtCore.QSize(100, _HEADER)
+        inner = getattr(self.layout(), kind)() if self.layout() and not self._collapsed else header
+        return inner.expandedTo(header)
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         option = QtWidgets.QStyleOptionButton()

@@ -142,8 +142,15 @@ class Host:
         return image
 
     def slice_view(self, name: str = "Red") -> Any:
-        """The offscreen drawing of a slice view: ``draw()`` gives RGB pixels (row, column, 3), row 0 on top."""
-        return slicer.app.layoutManager().qt_object().sliceWidget(name).drawn()
+        """The offscreen drawing of a slice view: ``draw()`` gives RGB pixels (row, column, 3), row 0 on top.
+
+        Ask for it once before the nodes it is to show: color legends that are there already are not drawn.
+        """
+        view = slicer.app.layoutManager().qt_object().sliceWidget(name).drawn()
+        # Their displayable manager looks at the layers of a view only when a legend changes.
+        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+            legend.Modified()
+        return view
 
     def close_panels(self) -> None:
         """Leave and clean up the open panels as the application does at exit."""
