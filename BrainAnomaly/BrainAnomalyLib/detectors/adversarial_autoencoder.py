@@ -59,9 +59,9 @@ class AdversarialAutoencoderDetector(LearnedDetector):
         "small": Preset(
             AdversarialConfig(
                 crop=(80, 96),
-                coarseness=2,
+                coarseness=4,
                 stem=16,
-                channels=(16, 32, 32),
+                channels=(32, 64),
                 latent=64,
                 critic_widths=(64, 32),
                 critic_steps=5,

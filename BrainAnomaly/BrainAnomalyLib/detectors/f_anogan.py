@@ -48,6 +48,7 @@ class FAnoGANDetector(LearnedDetector):
     it alone, the features enter the scan-level score only. Kappa 1, 128 latent numbers, penalty 10, 5 critic steps,
     Adam with 0.0001 (beta 0, 0.9) for the GAN and 0.00005 for the encoder are those of the authors' public code, whose
     slices are 64 x 64. 30,901,826 parameters in all at 128 x 128.
+    ``small`` works on voxels of 8 mm and, after a minute, is far blurrier than the scans' mean image.
     """
 
     name: ClassVar[str] = "f_anogan"
@@ -60,15 +61,15 @@ class FAnoGANDetector(LearnedDetector):
         "small": Preset(
             FAnoGANConfig(
                 crop=(80, 96),
-                coarseness=2,
+                coarseness=4,
                 stem=16,
-                channels=(16, 32, 32),
+                channels=(32, 64),
                 latent=32,
                 critic_steps=2,
                 gan_rate=1e-3,
                 encoder_rate=2e-3,
             ),
-            steps=300,
+            steps=400,
             batch=8,
             average_decay=None,
         ),
