@@ -36,7 +36,7 @@ def environment(monkeypatch, home, host):
 @pytest.fixture
 def widget(host):
     """The open module; what it started is ended afterwards."""
-    opened = host.open("BrainAnomalyTraining", height=1500)
+    opened = host.open("BrainAnomalyTraining")
     yield opened
     end(opened.panel.monitor)
 
@@ -50,7 +50,7 @@ def opened_again(host, widget):
         widget.cleanup()
         made.append(type(widget)())
         made[-1].enter()
-        return host.show(made[-1], height=1500)
+        return host.show(made[-1])
 
     yield opened
     for one in made:
@@ -108,8 +108,8 @@ def tick(widget, subject, checked):
 
 def test_the_check_shows_every_scan_with_its_picture_and_keeps_what_is_excluded(host, widget, opened_again, home):
     import qt
-
     import slicer
+
     from BrainAnomalyTrainingLib.panel.cohort_view import BRAIN, CONTRAST, EXCLUDE, NOTE, REGISTRATION, SPACING, SUBJECT
 
     ui = widget.ui
@@ -132,6 +132,7 @@ def test_the_check_shows_every_scan_with_its_picture_and_keeps_what_is_excluded(
     assert table.item(rows[BROKEN], NOTE).text() != ""
     assert not table.item(rows[BROKEN], EXCLUDE).flags() & qt.Qt.ItemIsEnabled
     host.click_cell(table, good, SUBJECT)
+    host.show(widget)
     assert ui.thumbnailLabel.height > 200
     host.click_cell(table, rows[BROKEN], SUBJECT)
     assert ui.thumbnailLabel.text == "This scan has no picture."
@@ -145,7 +146,9 @@ def test_the_check_shows_every_scan_with_its_picture_and_keeps_what_is_excluded(
 
 
 def test_a_training_pauses_resumes_finishes_and_its_package_is_used(host, widget, home):
+    import qt
     import slicer
+
     from BrainAnomalyLib.model_store import list_models
 
     ui = widget.ui
@@ -174,9 +177,9 @@ def test_a_training_pauses_resumes_finishes_and_its_package_is_used(host, widget
     assert slicer.util.selectedModule() == "BrainAnomaly"
     assert [model.problem for model in list_models() if model.key == "complete"] == [""]
     assert slicer.modules.BrainAnomalyWidget.panel.models.chosen().key == "complete"
+    host.open("BrainAnomalyTraining")
+    host.click(ui.logButton)
     host.click(ui.copyLogButton)
-    import qt
-
     copied = qt.QApplication.clipboard().text()
     assert "python -m BrainAnomalyTrainingLib train" in copied
     assert copied.count("train started") == 2
@@ -188,8 +191,6 @@ def test_a_training_pauses_resumes_finishes_and_its_package_is_used(host, widget
 def check_new_calibration(host, widget, home):
     from BrainAnomalyLib.packages import read_package
 
-    slicer_widget = host.open("BrainAnomalyTraining", height=1500)
-    assert slicer_widget is widget
     ui = widget.ui
     assert ui.calibrateButton.toolTip == "Choose the package to calibrate first."
     ui.calibratePathLineEdit.currentPath = str(home / "complete")
@@ -206,6 +207,7 @@ def check_new_calibration(host, widget, home):
 
 def check_loss_curve(widget):
     import slicer
+
     from BrainAnomalyTrainingLib.panel.loss_plot import LossPlot
 
     plot = LossPlot(slicer.mrmlScene)
@@ -219,6 +221,7 @@ def check_loss_curve(widget):
 def check_example(host, widget):
     import slicer
 
+    host.show(widget)
     assert widget.ui.exampleLabel.height > 200
     host.click(widget.ui.showExampleButton)
     shown = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
@@ -299,6 +302,18 @@ def test_an_empty_folder_is_refused_by_the_check_in_words(host, widget, home):
     assert "holds no healthy scan" in widget.ui.messageLabel.text
     assert widget.ui.checkCohortButton.enabled
     assert widget.ui.cohortTable.rowCount == 0
+
+
+def test_a_missing_torch_is_told_in_words(host, widget, home, tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    fill_in(host, widget, home, "torchless")
+    host.click(widget.ui.startButton)
+    wait_for(host, widget, "failed", "finished", "lost")
+    assert phase(widget) != "finished"
+    assert "'torch'" in widget.ui.messageLabel.text
+    assert "Setup section of Brain Anomaly" in widget.ui.messageLabel.text
+    assert "'torch'" in widget.ui.logTextEdit.toPlainText()
 
 
 def test_a_missing_folder_is_named_by_the_button(host, widget):

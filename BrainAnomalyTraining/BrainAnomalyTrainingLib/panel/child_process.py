@@ -1,6 +1,6 @@
 """Starting a command that outlives the program that started it, and ending it with everything it started.
 
-The child has a session (Windows: a process group without a console) of its own and prints into a file, so that closing
+The child has a session (Windows: a process group and a console without a window) of its own and prints into a file, so that closing
 3D Slicer neither ends nor blocks it. No pipe, no thread.
 """
 
@@ -19,7 +19,7 @@ from .started_command import CONSOLE
 _POSIX = os.name == "posix"
 _PROGRAM = "BrainAnomalyTrainingLib"
 # CreateProcess flags of the Windows documentation; the subprocess module has them on Windows only.
-_DETACHED_PROCESS, _NEW_PROCESS_GROUP = 0x8, 0x200
+_NO_WINDOW, _NEW_PROCESS_GROUP = 0x08000000, 0x200
 
 # Children of this very program: only their parent can collect them, whichever panel started them.
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
@@ -40,7 +40,7 @@ def start_detached(arguments: list[str], folder: Path) -> int:
             stderr=subprocess.STDOUT,
             env=_variables(),
             start_new_session=_POSIX,
-            creationflags=0 if _POSIX else _DETACHED_PROCESS | _NEW_PROCESS_GROUP,
+            creationflags=0 if _POSIX else _NO_WINDOW | _NEW_PROCESS_GROUP,
         )
     _CHILDREN[child.pid] = child
     return child.pid

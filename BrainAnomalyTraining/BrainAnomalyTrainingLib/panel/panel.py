@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
+import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-import slicer
 from BrainAnomalyLib.panel.messages import Messages, show_text
 
 from .cohort_view import CohortView

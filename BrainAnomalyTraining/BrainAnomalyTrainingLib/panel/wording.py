@@ -10,6 +10,15 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from BrainAnomalyLib.errors import (
+    DependencyError,
+    OptionsError,
+    OutputError,
+    PackageError,
+    PreparationError,
+    ScanError,
+)
+
 from ..run_folder import Event
 from .run_monitor import Phase, RunMonitor
 from .run_state import RunState
@@ -103,7 +112,9 @@ def failure(monitor: RunMonitor) -> str:
 
 def error_sentence(error: Event) -> str:
     """What a command says is wrong, and what to do about it."""
-    return f"{error.get('message') or ''} {error.get('remedy') or ''}".strip()
+    missing = error.get("exit_code") == DependencyError.exit_code
+    remedy = _("Install it in the Setup section of Brain Anomaly.") if missing else error.get("remedy")
+    return f"{error.get('message') or ''} {remedy or ''}".strip()
 
 
 def exit_sentence(code: int | None) -> str:
@@ -119,12 +130,12 @@ def exit_sentence(code: int | None) -> str:
             "Resume goes on from the last checkpoint."
         )
     reasons = {
-        2: _("The command did not understand a setting."),
-        3: _("A scan could not be read."),
-        4: _("A model package is missing or damaged."),
-        5: _("A scan could not be prepared."),
-        6: _("A result could not be written."),
-        7: _("A Python package is missing: open Setup in the Brain Anomaly module."),
+        OptionsError.exit_code: _("The command did not understand a setting."),
+        ScanError.exit_code: _("A scan could not be read."),
+        PackageError.exit_code: _("A model package is missing or damaged."),
+        PreparationError.exit_code: _("A scan could not be prepared."),
+        OutputError.exit_code: _("A result could not be written."),
+        DependencyError.exit_code: _("A Python package is missing: install it in the Setup section of Brain Anomaly."),
     }
     return reasons.get(code, _("The process ended unexpectedly (exit code {code}).").format(code=code))
 
