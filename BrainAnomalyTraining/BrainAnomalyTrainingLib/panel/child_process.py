@@ -1,7 +1,7 @@
 """Starting a command that outlives the program that started it, and ending it with everything it started.
 
-The child has a session (Windows: a process group and a console without a window) of its own and prints into a file, so that closing
-3D Slicer neither ends nor blocks it. No pipe, no thread.
+The child has a session (Windows: a process group, and a console without a window) of its own and prints into a file, so
+that closing 3D Slicer neither ends nor blocks it. No pipe, no thread.
 """
 
 from __future__ import annotations
