@@ -8,7 +8,6 @@ whether two runs agree. Tests assert on the numbers it returns.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import tempfile
 import time
@@ -16,15 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from BrainAnomalyLib.detectors.base import Reconstruction
-from BrainAnomalyLib.detectors.fitting import center_fit, slices_with_brain, undo_fit
+from BrainAnomalyLib.detectors.fitting import slices_with_brain, undo_fit
 from BrainAnomalyLib.detectors.learned import LearnedDetector
-from BrainAnomalyLib.detectors.learning import Batch, OptimizerSettings, Phase, Preset
+from BrainAnomalyLib.detectors.learning import HealthyScan, Preset
 from BrainAnomalyLib.geometry import FloatArray, MaskArray
 from BrainAnomalyLib.preparation.contrast import guess_contrast
 from BrainAnomalyLib.preparation.intensity import IntensityScale
@@ -34,6 +32,9 @@ from BrainAnomalyLib.preparation.quality import RegistrationQuality
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.template import load_template
 from BrainAnomalyLib.volumes import read_scan
+from BrainAnomalyTrainingLib.run_folder import RunFolder
+from BrainAnomalyTrainingLib.trainer import Trainer
+from BrainAnomalyTrainingLib.training_options import TrainingOptions
 from shared_data import FOLDER
 
 SCANS = FOLDER / "ds002748_t1_brain_2mm"
@@ -43,7 +44,7 @@ _LESION_CENTER, _LESION_RADIUS = (62, 56, 56), 5.0
 
 @dataclass(frozen=True, eq=False)
 class ArrayScan:
-    """A prepared scan as ``LearnedDetector.fit`` wants it."""
+    """A prepared scan as the trainer wants it."""
 
     prepared: PreparedScan
 
@@ -110,21 +111,25 @@ def with_blob(
 
 def train_small(
     detector_class: type[LearnedDetector],
-    scans: Sequence[PreparedScan],
+    scans: Sequence[HealthyScan],
     steps: int | None = None,
     seed: int = 0,
     preset: str | Preset = "small",
 ) -> LearnedDetector:
-    """The detector after a preset's training on ``scans``; a minimal trainer without calibration."""
+    """The uncalibrated detector after a preset's training on ``scans``, by the trainer that users' trainings have.
+
+    The images are not varied: a minute is too short to learn from variation.
+    """
     chosen = detector_class.presets[preset] if isinstance(preset, str) else preset
-    torch.manual_seed(seed)
-    network = detector_class.build(chosen.config)
-    if not detector_class.phases(chosen.config):
-        detector_class.fit(network, chosen.config, [ArrayScan(scan) for scan in scans])
-        return detector_class(network, chosen.config)
-    average = _trained_average(detector_class, chosen, network.train(), scans, steps or chosen.steps, seed)
-    network.load_state_dict(average)
-    return detector_class(network, chosen.config)
+    chosen = replace(chosen, steps=steps or chosen.steps, augments=False)
+    last = chosen.steps
+    options = TrainingOptions(
+        last, chosen.batch, seed, device="cpu", validate_every=last, log_every=last, checkpoint_every=last
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(detector_class, chosen, options, RunFolder(Path(folder)))
+        trainer.fit(scans, scans[:1])
+        return trainer.detector()
 
 
 def prove(detector_class: type[LearnedDetector], steps: int | None = None, preset: str | Preset = "small") -> Proof:
@@ -133,7 +138,7 @@ def prove(detector_class: type[LearnedDetector], steps: int | None = None, prese
     scans = prepared_healthy(TRAINING_SCANS + HELD_OUT_SCANS, detector_class.recipe_for(chosen.config))
     training, held_out = scans[:TRAINING_SCANS], scans[TRAINING_SCANS:]
     started = time.monotonic()
-    detector = train_small(detector_class, training, steps, preset=chosen)
+    detector = train_small(detector_class, [ArrayScan(scan) for scan in training], steps, preset=chosen)
     trained = time.monotonic()
     healthy = [detector.reconstruct(scan) for scan in held_out]
     per_scan = (time.monotonic() - trained) / len(held_out)
@@ -193,96 +198,6 @@ def repeats(detector: LearnedDetector, scan: PreparedScan, first: Reconstruction
 def raw_map(detector: LearnedDetector, scan: PreparedScan) -> FloatArray:
     """The detector's score of a scan before calibration."""
     return detector.raw_map(scan.image, scan.brain_mask, detector.reconstruct(scan))
-
-
-def batch_of(
-    scans: Sequence[PreparedScan], crop: tuple[int, ...], count: int, generator: torch.Generator, progress: float = 0.0
-) -> Batch:
-    """``count`` random whole scans (three-dimensional ``crop``) or axial slices (two-dimensional), in the crop."""
-    images, masks = [], []
-    for index in torch.randint(0, len(scans), (count,), generator=generator).tolist():
-        image, mask = scans[index].image, scans[index].brain_mask
-        if len(crop) == 2:
-            slices = slices_with_brain(mask)
-            level = slices[int(torch.randint(0, len(slices), (1,), generator=generator))]
-            image, mask = image[:, :, level], mask[:, :, level]
-        images.append(center_fit(image, crop))
-        masks.append(center_fit(mask.astype(np.float32), crop))
-    return Batch(*(torch.from_numpy(np.stack(part))[:, None] for part in (images, masks)), generator, progress)
-
-
-def _trained_average(
-    detector_class: type[LearnedDetector],
-    preset: Preset,
-    network: torch.nn.Module,
-    scans: Sequence[PreparedScan],
-    steps: int,
-    seed: int,
-) -> dict[str, torch.Tensor]:
-    """The running average of the weights (the last ones without ``average_decay``) after ``steps``."""
-    phases = [_PhaseTrainer(network, phase, preset) for phase in detector_class.phases(preset.config)]
-    average = {name: value.clone() for name, value in network.state_dict().items()}
-    for step in range(steps):
-        torch.manual_seed(seed * 1_000_003 + step)
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        batch = batch_of(scans, preset.config.crop, preset.batch, generator, step / steps)
-        batch = _mirrored(batch) if preset.augments else batch
-        for phase in phases:
-            if phase.phase.active(step, steps):
-                losses = detector_class.training_step(network, preset.config, phase.phase.name, batch)
-                phase.update(losses["loss"], step, steps)
-        _update_average(average, network, preset.average_decay, step)
-    return average
-
-
-class _PhaseTrainer:
-    """The parameters of a phase's modules and their optimizer."""
-
-    def __init__(self, network: torch.nn.Module, phase: Phase, preset: Preset) -> None:
-        modules = [network.get_submodule(name) for name in phase.modules] or [network]
-        self.phase, self.clip = phase, preset.gradient_norm
-        self.parameters = [parameter for module in modules for parameter in module.parameters()]
-        self.optimizer = _optimizer(self.parameters, phase.optimizer)
-
-    def update(self, loss: torch.Tensor, step: int, steps: int) -> None:
-        assert torch.isfinite(loss), f"the loss of {self.phase.name} is not finite at step {step}"
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.phase, step, steps)
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        self.optimizer.step()
-
-
-def rate_at(phase: Phase, step: int, steps: int) -> float:
-    """The learning rate of a phase at a step of the whole training."""
-    settings, first = phase.optimizer, math.ceil(phase.starts * steps)
-    done = (step - first) / max(phase.ends * steps - first, 1.0)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * done)) if settings.schedule == "cosine" else 1.0
-    return settings.learning_rate * cosine * min(1.0, (step - first + 1) / max(settings.warmup, 1))
-
-
-def _optimizer(parameters: list[torch.nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
-    kind = torch.optim.AdamW if settings.decoupled else torch.optim.Adam
-    options: dict[str, Any] = {"weight_decay": settings.weight_decay, "amsgrad": settings.amsgrad}
-    return kind(parameters, settings.learning_rate, betas=settings.betas, **options)
-
-
-def _mirrored(batch: Batch) -> Batch:
-    """Each image mirrored left to right with probability one half."""
-    turn = torch.rand((len(batch.images), *[1] * (batch.images.ndim - 1)), generator=batch.generator) < 0.5
-    images, masks = (torch.where(turn, part.flip(2), part) for part in (batch.images, batch.masks))
-    return replace(batch, images=images, masks=masks)
-
-
-def _update_average(average: dict[str, torch.Tensor], network: torch.nn.Module, decay: float | None, step: int) -> None:
-    share = 1.0 - min(decay, (step + 1) / (step + 10)) if decay is not None else 1.0
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value, share)
-        else:
-            average[name].copy_(value)
 
 
 def _seen(detector: LearnedDetector, scan: PreparedScan) -> MaskArray:

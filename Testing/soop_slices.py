@@ -25,6 +25,25 @@ class Slices:
     brain_mask: np.ndarray
     lesion: np.ndarray
 
+    def scan(self) -> SliceScan:
+        """The slices as one healthy scan to learn from."""
+        return SliceScan(self)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceScan:
+    """Slices of many subjects where a trainer expects a volume."""
+
+    slices: Slices
+
+    def image(self) -> np.ndarray:
+        """Intensities (i, j, n)."""
+        return self.slices.image
+
+    def mask(self) -> np.ndarray:
+        """The brain (i, j, n)."""
+        return self.slices.brain_mask
+
 
 def load(data: Path) -> tuple[Slices, Slices, Slices]:
     """Healthy slices to train on, healthy slices to calibrate with, and all slices of the test subjects."""

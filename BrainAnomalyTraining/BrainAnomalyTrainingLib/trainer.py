@@ -58,7 +58,7 @@ class Trainer:
     ) -> None:
         self.family, self.preset, self.options, self.run = family, preset, options, run
         self.accelerator = accelerator or accelerator_for(options.device, options.precision)
-        self.watch = watch
+        self.watch, self.config = watch, preset.config
         torch.manual_seed(options.seed)
         self.network = family.build(preset.config)
         self.average = deepcopy(self.network).requires_grad_(False).eval().to(self.accelerator.device)
@@ -90,10 +90,12 @@ class Trainer:
             self._obey()
         self.save()
         self._take_best()
+        images, masks = (part[: self.piece].to(self.accelerator.device) for part in shown)
+        self.config = self.family.tuned(self.average, self.config, images, masks)
 
     def detector(self) -> LearnedDetector:
         """The averaged network as an uncalibrated detector."""
-        return self.family(self.average, self.preset.config, str(self.accelerator.device))
+        return self.family(self.average, self.config, str(self.accelerator.device))
 
     def save(self) -> None:
         """Write the checkpoint, on the first process."""

@@ -154,7 +154,7 @@ def mslub_t1w(detector: LearnedDetector, rms: np.ndarray, data: Path) -> dict[st
 def soop(family: type[LearnedDetector], data: Path) -> dict[str, float]:
     """The small preset trained on lesion-free FLAIR slices, scored on the test subjects' slices."""
     training, calibration, test = load(data)
-    detector = train_small(family, [training])  # type: ignore[list-item]
+    detector = train_small(family, [training.scan()])
     rms = np.sqrt(np.mean(_raw(detector, calibration) ** 2, axis=-1))
     smooth = ndimage.gaussian_filter(rms, 2.0)[..., None]
     anomaly = _raw(detector, test) / np.maximum(smooth, detector.config.floor)

@@ -21,7 +21,8 @@ from BrainAnomalyLib.volumes import read_scan
 from BrainAnomalyTrainingLib.augmentation import augment
 from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects
 from BrainAnomalyTrainingLib.inserted_lesions import insert_lesion, lesion_shapes
-from family_proof import prepared_healthy, prove, rate_at
+from BrainAnomalyTrainingLib.training_options import learning_rate
+from family_proof import prepared_healthy, prove
 from shared_data import FOLDER, needs
 
 SMALL = DenoisingConfig(channels=(4, 8, 16), strides=(2, 2), residual_units=1, crop=(32, 32, 32))
@@ -115,7 +116,7 @@ def test_optimization_is_the_papers():
     settings = phase.optimizer
     assert (settings.amsgrad, settings.weight_decay, settings.decoupled) == (True, 1e-5, False)
     assert {preset.gradient_norm for preset in DenoisingDetector.presets.values()} == {0.5}
-    rates = [rate_at(phase, step, 12_000) for step in (0, 99, 6_000, 11_999)]
+    rates = [learning_rate(phase, step, 12_000) for step in (0, 99, 6_000, 11_999)]
     np.testing.assert_allclose(rates, [1e-5, 1e-3, 5e-4, 0.0], rtol=1e-3, atol=1e-9)
 
 

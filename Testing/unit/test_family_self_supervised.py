@@ -11,7 +11,8 @@ from BrainAnomalyLib.detectors.foreign_patch import ForeignPatchConfig, ForeignP
 from BrainAnomalyLib.detectors.learning import Batch
 from BrainAnomalyLib.detectors.synthetic_anomalies import level_bias, matched, random_shape, synthesize
 from BrainAnomalyLib.errors import PackageError
-from family_proof import HELD_OUT_SCANS, TRAINING_SCANS, batch_of, prepared_healthy, prove, train_small
+from BrainAnomalyTrainingLib.sampling import training_batch
+from family_proof import HELD_OUT_SCANS, TRAINING_SCANS, ArrayScan, prepared_healthy, prove, train_small
 from shared_data import needs
 
 SMALL = ForeignPatchDetector.presets["small"]
@@ -134,8 +135,9 @@ def test_the_restorer_learns_and_marks_a_lesion():
 def test_a_short_training_of_the_segmenter_lowers_its_loss_on_unseen_anomalies():
     """No more than that: in so few steps it learns how frequent anomalies are, hardly where."""
     preset = replace(SMALL, config=replace(SMALL.config, target="segmentation"))
-    scans = prepared_healthy(TRAINING_SCANS + HELD_OUT_SCANS)
-    batch = batch_of(scans[TRAINING_SCANS:], preset.config.crop, 24, seeded(9))
+    scans = [ArrayScan(scan) for scan in prepared_healthy(TRAINING_SCANS + HELD_OUT_SCANS)]
+    held_out, dimensions = scans[TRAINING_SCANS:], ForeignPatchDetector.dimensions
+    batch = Batch(*training_batch(held_out, preset.config.crop, dimensions, 24, 9, 0))
     torch.manual_seed(0)
     untrained = ForeignPatchDetector.build(preset.config).eval()
     trained = train_small(ForeignPatchDetector, scans[:TRAINING_SCANS], steps=80, preset=preset).network

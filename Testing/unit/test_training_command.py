@@ -56,7 +56,8 @@ def named(run: Path, name: str) -> list[dict]:
 
 def start(command: list[str]) -> subprocess.Popen:
     program = [sys.executable, "-m", "BrainAnomalyTrainingLib", *command]
-    return subprocess.Popen(program, env=training_variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(program, env=training_variables(), stdout=pipe, stderr=pipe, text=True)
 
 
 def wait_for(condition, seconds: float = 240.0) -> None:

@@ -82,6 +82,11 @@ class LearnedDetector:
         raise NotImplementedError
 
     @classmethod
+    def tuned(cls, network: Any, config: Any, images: Tensor, masks: Tensor) -> Any:
+        """``config`` with what is best chosen on healthy images once the network is trained; unchanged by default."""
+        return config
+
+    @classmethod
     def restore(cls, network: Any, config: Any, images: Tensor, masks: Tensor, generator: torch.Generator) -> Restored:
         """The pseudo-healthy images (n, 1, i, j[, k]) and what goes with them; called without gradients."""
         raise NotImplementedError

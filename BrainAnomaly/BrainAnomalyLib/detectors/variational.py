@@ -109,7 +109,9 @@ class VariationalDetector(LearnedDetector):
 
     @classmethod
     def tuned(cls, network: Any, config: Any, images: Tensor, masks: Tensor) -> Any:
-        """The configuration with the weight of total variation (0 to 1.9) that changes these healthy images least."""
+        """For the restoration score: the weight of total variation (0 to 1.9) that changes healthy images least."""
+        if config.score != "restoration":
+            return config
         from ..scoring.restoration import least_changing_weight
 
         steps = config.restoration_step, config.restoration_steps
