@@ -54,7 +54,7 @@ class TestThreshold:
         anomaly = real_detection().anomaly
         assert (anomaly[after] > 2.5).all()
         assert logic.record(node).threshold == pytest.approx(2.5)
-        assert panel.ui.findingsLabel.text.startswith(f"{len(logic.findings(node).table)} findings")
+        assert panel.ui.findingsLabel.text.startswith(f"{len(logic.findings(node).table)} finding")
 
     def test_a_step_takes_less_than_a_tenth_of_a_second(self, panel):
         shape = (176, 240, 224)
@@ -269,7 +269,8 @@ class TestScene:
     def test_warnings_are_shown_in_words(self, panel):
         from dataclasses import replace
 
-        quality = replace(real_detection().quality, verdict="doubtful", reason="The tissues fit slightly better nearby.")
+        reason = "The tissues fit the template slightly better nearby."
+        quality = replace(real_detection().quality, verdict="doubtful", reason=reason)
         warnings = ("This scan looks unlike the healthy scans the model has seen.",)
         with_result(panel, detection=replace(real_detection(), warnings=warnings, quality=quality))
         lines = panel.ui.warningsLabel.text.splitlines()

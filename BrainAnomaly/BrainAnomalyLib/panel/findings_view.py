@@ -33,6 +33,9 @@ class FindingsView:
         headers = (_("Keep"), _("No."), _("Volume (mL)"), _("Peak"), _("Side"), _("R, A, S (mm)"))
         table.setColumnCount(len(headers))
         table.setHorizontalHeaderLabels(headers)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        for column in (_KEEP, _KEEP + 1):
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.connect("cellClicked(int,int)", self.onCellClicked)
         table.connect("itemChanged(QTableWidgetItem*)", self.onItemChanged)
         ui.keepAllButton.connect("clicked()", self.onKeepAll)
@@ -103,9 +106,8 @@ def cells(finding: Finding) -> tuple[str, ...]:
 def summary_text(findings: Findings, rejected: frozenset[int]) -> str:
     """How many findings there are, how much of them, and what the table leaves out."""
     kept = [finding for finding in findings.table if finding.id not in rejected]
-    text = _("{count} findings, {volume} mL together").format(
-        count=len(kept), volume=f"{sum(finding.volume_ml for finding in kept):.2f}"
-    )
+    words = _("{count} finding, {volume} mL") if len(kept) == 1 else _("{count} findings, {volume} mL together")
+    text = words.format(count=len(kept), volume=f"{sum(finding.volume_ml for finding in kept):.2f}")
     if rejected:
         text += _("; {count} rejected").format(count=len(rejected))
     if len(findings.table) > ROWS_SHOWN:

@@ -17,7 +17,7 @@ from ..scene.logic import BrainAnomalySceneLogic
 from ..scene.profile_plot import NORMALITY, POSITION, RELATIVE
 from ..scene.scene_volumes import is_right_handed, world_grid
 
-_CELL_WIDTH, _STRIP_HEIGHT = 4, 24
+_STRIP_HEIGHT = 24
 _SHADES = 64
 # Where the middle of the ICBM152 brain lies in a slice: x and y in template mm.
 _MIDDLE_X, _MIDDLE_Y = 0.0, -18.0
@@ -36,7 +36,8 @@ class ProfileView:
         table.horizontalHeader().visible = False
         table.verticalHeader().visible = False
         table.horizontalHeader().setMinimumSectionSize(1)
-        table.setFixedHeight(_STRIP_HEIGHT + 20)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        table.setFixedHeight(_STRIP_HEIGHT + 4)
         table.connect("cellClicked(int,int)", self.onCellClicked)
         ui.profilePlotButton.connect("clicked()", self.onShowPlot)
 
@@ -86,7 +87,6 @@ class ProfileView:
         table.setColumnCount(len(self._levels))
         table.setRowHeight(0, _STRIP_HEIGHT)
         for index, level in enumerate(self._levels):
-            table.setColumnWidth(index, _CELL_WIDTH)
             item = qt.QTableWidgetItem("")
             item.setBackground(qt.QBrush(_color(columns[RELATIVE], index)))
             item.setToolTip(_slice_text(level, float(columns[NORMALITY][index]), float(columns[RELATIVE][index])))

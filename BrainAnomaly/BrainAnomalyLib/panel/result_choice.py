@@ -69,8 +69,9 @@ class ResultChoice:
 def origin_text(record: RunRecord) -> str:
     """Method, model and contrast of a result."""
     model = _("no trained model") if record.package is None else _("model {hash}").format(hash=_short(record.package))
-    text = _("{title} ({model}), contrast {contrast}, {program}")
-    return str(text.format(title=record.title, model=model, contrast=record.contrast, program=record.program))
+    text = _("{title} ({model}), contrast {contrast}, {program}. Map in {unit}.")
+    values = {"contrast": record.contrast, "program": record.program, "unit": record.unit}
+    return str(text.format(title=record.title, model=model, **values))
 
 
 def warnings_text(record: RunRecord) -> str:

@@ -1,1 +1,1 @@
-"""The Slicer door: the only package that may import slicer, vtk, qt or ctk."""
+"""The Slicer door: results in the MRML scene. Only this package and ``panel`` may import slicer, vtk, qt or ctk."""
