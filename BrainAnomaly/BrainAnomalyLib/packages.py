@@ -38,6 +38,8 @@ LARGEST_TEXT_BYTES = 4 * 1024**2
 
 _AGAIN = "Copy or import the package again."
 _LONGEST_REASON = 200
+# safetensors writes files that only their owner can read; models are for everyone on a computer.
+_READABLE = 0o644
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +164,7 @@ def _write_files(
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     for name, tensors in ((WEIGHTS, weights), (CALIBRATION, calibration)):
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / name)
+        (folder / name).chmod(_READABLE)
     write_hashes(folder)
 
 
