@@ -11,6 +11,7 @@ import numpy as np
 for _folder in ("unit", "scene"):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / _folder))
 
+from synthetic import LESION_CENTER as LESION_CENTER  # noqa: E402
 from synthetic import flair_brain, grid_of  # noqa: E402
 
 GRID = grid_of((72, 92, 76), (2.5, 2.5, 2.5), "LPS", degrees=4.0, center=(0.0, -18.0, 8.0))

@@ -68,6 +68,39 @@ with installed() as host:
     assert run.stdout.strip().endswith("heavy: []")
 
 
+def test_without_its_packages_the_module_opens_and_explains_itself(tmp_path):
+    program = f"""
+import sys
+for name in ("torch", "monai", "SimpleITK", "jsonschema", "matplotlib"):
+    sys.modules[name] = None
+sys.path[:0] = [{str(HERE)!r}]
+from host import installed
+with installed() as host:
+    panel = host.open("BrainAnomaly")
+    said = panel.ui.messageLabel.text
+    assert all(name in said for name in ("torch", "monai", "SimpleITK", "jsonschema")), said
+    assert "Setup" in said
+    assert "monai: missing" in panel.ui.setupStatusLabel.text
+    assert panel.ui.installButton.enabled
+    assert "cannot be used" in panel.ui.modelComboBox.itemText(panel.ui.modelComboBox.count - 1)
+    assert host.record.problems == [], host.record.problems
+"""
+    environment = {**os.environ, "BRAIN_ANOMALY_MODELS": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+
+
+def test_stage_fraction_and_time_left_are_said(panel):
+    from BrainAnomalyLib.panel.detection_runner import RunProgress
+
+    panel.panel.onProgress(RunProgress("scan", 1, 1, "Aligning with the template", 0.25, 41.0))
+    assert panel.ui.stageLabel.text == "Aligning with the template, 25%, about 41 s left"
+    assert panel.ui.progressBar.value == 250
+    panel.panel.onProgress(RunProgress("FLAIR", 2, 3, "Reading the scan", 0.5, None))
+    assert panel.ui.stageLabel.text == "Scan 2 of 3, FLAIR: Reading the scan, 50%"
+
+
 def test_the_button_says_why_it_is_off(panel):
     assert not panel.ui.detectButton.enabled
     assert panel.ui.detectButton.toolTip == "Choose a scan first."

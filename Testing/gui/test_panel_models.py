@@ -120,6 +120,11 @@ class TestManage:
         assert not folder.exists()
         assert panel.ui.modelsTable.rowCount == before
 
+    def test_the_models_folder_is_shown_and_named(self, host, panel, models):
+        host.click(panel.ui.showModelsFolderButton)
+        assert models.is_dir()
+        assert str(models) in panel.ui.manageLabel.text
+
     def test_what_belongs_to_the_extension_cannot_be_deleted(self, panel):
         panel.ui.modelsTable.selectRow(row_of(panel, "Denoising"))
         assert panel.ui.verifyModelButton.enabled
