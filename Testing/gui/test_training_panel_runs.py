@@ -41,6 +41,8 @@ def environment(monkeypatch, home, host):
     import qt
 
     monkeypatch.setenv("BRAIN_ANOMALY_MODELS", str(home / "Models"))
+    # On few cores that others use too, several threads wait for each other.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     qt.QSettings().remove("BrainAnomalyTraining/RunFolder")
 
 
@@ -209,11 +211,12 @@ def check_new_calibration(host, widget, home):
     assert "letters" in ui.calibrateButton.toolTip
     widget.logic.getParameterNode().packageName = "calibrated-again"
     host.type(ui.siteLineEdit, "Ward 3")
+    widget.logic.getParameterNode().excluded = list(SUBJECTS[2:])
     host.click(ui.calibrateButton)
     wait_for(host, widget, "finished", "failed", "lost")
     assert phase(widget) == "finished", ui.messageLabel.text
     assert "Ward 3" in ui.calibrationLabel.text
-    assert read_package(home / "calibrated-again").metadata["calibration"]["scans"] == len(SUBJECTS)
+    assert read_package(home / "calibrated-again").metadata["calibration"]["scans"] == 2
 
 
 def check_loss_curve(widget):
