@@ -29,6 +29,7 @@ LARGEST_BYTES = 300_000
 PANEL_WIDTH = 480
 SECONDS = 1500.0
 TRAINING_STEPS = 60
+SLICE_VIEWS = ("Red", "Yellow", "Green")
 
 
 def main(wanted: list[str]) -> None:
@@ -51,6 +52,9 @@ def draw_detection(host: Any, folder: Path) -> None:
 
     path = folder / "BrainAnomalyDemo.nii.gz"
     path.write_bytes(as_bytes(demo_case().scan))
+    for name in SLICE_VIEWS:
+        # Color legends come only into views that are there before them.
+        host.slice_view(name)
     panel = host.open("BrainAnomaly", PANEL_WIDTH)
     node = slicer.util.loadVolume(str(path))
     panel.ui.inputSelector.setCurrentNode(node)
@@ -60,11 +64,10 @@ def draw_detection(host: Any, folder: Path) -> None:
     save(host.picture(panel.parent), "2_run.png")
     host.wait(lambda: not panel.panel.runner.running, SECONDS, "the run to end")
     assert panel.ui.findingsTable.rowCount > 0, panel.ui.messageLabel.text
-    host.click_cell(panel.ui.findingsTable, 0, 2)
     host.click(panel.ui.showSlicesButton)
-    host.show(panel, PANEL_WIDTH)
+    host.click_cell(panel.ui.findingsTable, 0, 2)
     save(host.picture(panel.parent), "3_findings.png")
-    save(side_by_side(host, ("Red", "Yellow", "Green")), "4_slice_views.png")
+    save(side_by_side(host, SLICE_VIEWS), "4_slice_views.png")
     host.click(panel.ui.threeUpButton)
     host.click_cell(panel.ui.findingsTable, 0, 2)
     save(side_by_side(host, slicer.app.layoutManager().sliceViewNames()), "5_side_by_side.png")
@@ -86,9 +89,7 @@ def draw_training(host: Any, folder: Path) -> None:
         assert monitor().phase.value == "finished", ui.messageLabel.text
         if button == ui.checkCohortButton:
             host.click_cell(ui.cohortTable, 0, 1)
-            host.show(panel, 560)
             save(shown(host, panel, folder), "6_cohort_check.png")
-    host.show(panel, 560)
     save(shown(host, panel, folder), "7_training.png")
 
 
@@ -99,6 +100,7 @@ def shown(host: Any, panel: Any, folder: Path) -> QtGui.QImage:
     for edit in edits:
         edit.blockSignals(True)
         edit.currentPath = edit.currentPath.replace(str(folder), "/data")
+    panel.ui.messageLabel.text = panel.ui.messageLabel.text.replace(str(folder), "/data")
     image = host.picture(panel.parent)
     for edit, path in zip(edits, before, strict=True):
         edit.currentPath = path

@@ -1,6 +1,7 @@
 """The facts of PythonQt that the host must show, one test each: properties, classes, signals, dialogs."""
 
 import functools
+import sys
 import time
 
 import pytest
@@ -336,3 +337,8 @@ def test_delay_display_closes_by_itself(host):
     start = time.monotonic()
     slicer.util.delayDisplay("a moment", 450)
     assert time.monotonic() - start < 5.0
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="None cannot die from Python 3.12 on")
+def test_long_waits_do_not_use_up_the_references_to_none(qt):
+    assert sys.getrefcount(None) > 10**8

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,6 +243,7 @@ def make_qt_application() -> QtWidgets.QApplication:
     existing = QtWidgets.QApplication.instance()
     if existing is not None:
         return existing
+    _stock_up_references_to_none()
     application = QtWidgets.QApplication(["Slicer"])
     application.setOrganizationName("BrainAnomalyTestHost")
     application.setApplicationName("TestHost")
@@ -248,3 +251,12 @@ def make_qt_application() -> QtWidgets.QApplication:
     QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
     QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, folder)
     return application
+
+
+def _stock_up_references_to_none() -> None:
+    """PySide6 6.12 gives back a reference to None, which it never took, at every call that returns nothing.
+
+    Waiting makes many such calls. Before Python 3.12, where None cannot die, the interpreter would end in mid-run.
+    """
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 10**9
