@@ -2,6 +2,8 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 OUT ?= demo
+# Test files that run at the same time, each in a process of its own.
+JOBS ?= 2
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -18,7 +20,7 @@ demo: $(VENV)/ready  ## find a synthetic lesion in the template brain; results a
 	$(RUN) -m BrainAnomalyLib demo --out "$(OUT)"
 
 test: $(VENV)/ready-for-tests system-packages lint  ## check style and types, run all tests
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/ready-for-tests  ## check style and types
 	$(RUN) -m ruff check .
@@ -32,6 +34,7 @@ template: $(VENV)/ready-for-tests  ## rebuild the embedded template from its sou
 
 pictures: $(VENV)/ready-for-tests system-packages  ## draw the pictures of the README
 	$(RUN) Testing/scene/make_pictures.py
+	$(RUN) Testing/gui/make_pictures.py
 	$(RUN) Testing/make_icons.py
 
 cmake-lists:  ## bring the file lists of the CMakeLists.txt files up to date

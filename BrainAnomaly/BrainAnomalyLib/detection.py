@@ -177,6 +177,7 @@ def description(detector: Detector, advice: ThresholdAdvice) -> dict[str, Any]:
         "title": detector.title,
         "unit": detector.unit,
         "default_threshold": advice.value,
+        "thresholds_by_rate": {f"{rate:g}": value for rate, value in advice.by_false_positive_rate.items()},
         "package": detector.package_identity,
         "config": asdict(detector.config),
         "recipe": {**asdict(detector.recipe), "identity": detector.recipe.identity()},

@@ -1,6 +1,5 @@
 """The training panel driven as a user does, with the real commands on a small folder of made healthy scans."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -15,16 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 400.0
 STEPS = 16
 DETECTOR = "Scale-space autoencoder"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def references_to_none():
-    """PySide6 6.12 gives back a reference to None, which it never took, at every call that returns nothing.
-
-    Waiting for minutes makes many such calls; before Python 3.12, where None cannot die, the interpreter would end.
-    """
-    if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(None)).value += 10**9
 
 
 @pytest.fixture(scope="module")

@@ -206,7 +206,7 @@ def _registration_evidence(quality: RegistrationQuality) -> list[_Evidence]:
     if quality.verdict == "good":
         return []
     level = _FOREIGN if quality.verdict == "failed" else _UNUSUAL
-    return [(level, f"The alignment with the template is {quality.verdict}: {quality.reason}".strip(": "))]
+    return [(level, f"Alignment with the template is {quality.verdict}: {quality.reason}")]
 
 
 def _feature_evidence(features: Vector, bank: GuardBank) -> list[_Evidence]:
