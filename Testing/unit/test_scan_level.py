@@ -318,7 +318,7 @@ def test_the_alignment_counts(verdict, expected):
     quality = replace(scan.quality, verdict=verdict, reason="The brain is turned.")
     found = judged(replace(scan, quality=quality), made_map(204))
     assert found.verdict == expected
-    assert found.reasons[0] == f"The alignment with the template is {verdict}: The brain is turned."
+    assert found.reasons[0] == f"Alignment with the template is {verdict}: The brain is turned."
 
 
 def test_few_healthy_scans_give_no_p_values_but_still_a_verdict():
