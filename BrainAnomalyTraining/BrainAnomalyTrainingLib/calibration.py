@@ -6,7 +6,7 @@ cleaned and scored as a user's scan is. What is said about their accuracy leaves
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -99,22 +99,6 @@ class Calibration:
         }
 
 
-def healthy_rms(residuals: list[HealthyResidual]) -> FloatArray:
-    """Root mean square residual at every voxel, smoothed by 2 voxels, 0 where no scan has brain."""
-    return _summed(residuals).rms()
-
-
-def healthy_mean(residuals: list[HealthyResidual]) -> FloatArray:
-    """Mean absolute residual at every voxel, smoothed by 2 voxels, 0 where no scan has brain."""
-    return _summed(residuals).mean()
-
-
-def leave_one_out_maps(residuals: list[HealthyResidual], floor: float) -> list[FloatArray]:
-    """The cleaned anomaly map of every scan, scaled by the RMS map of all the others. Raises CalibrationError."""
-    sums = _summed(residuals)
-    return [leave_one_out_map(sums, residual, floor) for residual in residuals]
-
-
 def leave_one_out_map(sums: ResidualSums, residual: HealthyResidual, floor: float, cleans: bool = True) -> FloatArray:
     """The map of one of the scans in ``sums``, scaled by the RMS map of the others; cleaned unless ``cleans`` is False.
 
@@ -133,17 +117,6 @@ def require_scans(count: int) -> None:
             f"A calibration needs at least {FEWEST_SCANS} healthy scans that were not trained on; {there}.",
             "Add healthy scans of other subjects.",
         )
-
-
-def calibrate(
-    maps: Iterable[FloatArray],
-    masks: Iterable[MaskArray],
-    voxel_mm3: float,
-    minimum_mm3: float = MINIMUM_MM3,
-    most_ml: float = MOST_ML,
-) -> Calibration:
-    """``calibrate_maps`` of maps and masks in memory."""
-    return calibrate_maps(list(zip(maps, masks, strict=True)), voxel_mm3, minimum_mm3, most_ml)
 
 
 def calibrate_maps(
@@ -279,13 +252,6 @@ class CohortCalibrator:
         latents = np.stack(self._latents) if len(self._latents) == len(self._maps) else None
         bank = GuardBank(np.stack(self._features), finite, contrasts, latents)
         return CohortCalibration(calibration, bank, np.stack(self._slices).astype(np.float32))
-
-
-def _summed(residuals: Iterable[HealthyResidual]) -> ResidualSums:
-    sums = ResidualSums()
-    for residual in residuals:
-        sums.add(residual)
-    return sums
 
 
 def _require_map(anomaly: FloatArray, mask: MaskArray) -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 from BrainAnomalyLib.findings.components import connected_components
 from BrainAnomalyLib.package_schema import fault
 from BrainAnomalyLib.packages import read_package
-from BrainAnomalyLib.scoring.guard import FEATURE_NAMES, package_bank
+from BrainAnomalyLib.scoring.guard import FEATURE_NAMES, bank_from_tensors
 from BrainAnomalyLib.scoring.residuals import cleaned
 from BrainAnomalyTrainingLib import calibration, calibration_statistics
 from BrainAnomalyTrainingLib.calibration import (
@@ -20,13 +20,10 @@ from BrainAnomalyTrainingLib.calibration import (
     CalibrationError,
     CohortCalibrator,
     available_presets,
-    calibrate,
     calibrate_maps,
     curve_thresholds,
     false_positive_ml,
-    healthy_mean,
-    healthy_rms,
-    leave_one_out_maps,
+    leave_one_out_map,
 )
 from BrainAnomalyTrainingLib.calibration_statistics import (
     HISTOGRAM_RELATIVE_ERROR,
@@ -75,25 +72,32 @@ def _residuals(count: int = 4) -> list[HealthyResidual]:
     return [HealthyResidual(smooth_map(seed), ball() & (np.arange(24) < 20 - seed)) for seed in range(count)]
 
 
+def _summed(residuals: list[HealthyResidual]) -> ResidualSums:
+    sums = ResidualSums()
+    for residual in residuals:
+        sums.add(residual)
+    return sums
+
+
 def test_mean_and_rms_of_equal_residuals_are_the_residual():
     residuals = [HealthyResidual(np.full(SHAPE, 0.3, dtype=np.float32), np.ones(SHAPE, dtype=bool))] * 3
-    np.testing.assert_allclose(healthy_rms(residuals), 0.3, rtol=1e-5)
-    np.testing.assert_allclose(healthy_mean(residuals), 0.3, rtol=1e-5)
+    np.testing.assert_allclose(_summed(residuals).rms(), 0.3, rtol=1e-5)
+    np.testing.assert_allclose(_summed(residuals).mean(), 0.3, rtol=1e-5)
 
 
 def test_the_rms_map_weighs_each_scan_alike():
     residuals = [HealthyResidual(np.full(SHAPE, v, dtype=np.float32), np.ones(SHAPE, dtype=bool)) for v in (0.1, 0.7)]
-    np.testing.assert_allclose(healthy_rms(residuals), math.sqrt((0.01 + 0.49) / 2), rtol=1e-5)
-    np.testing.assert_allclose(healthy_mean(residuals), 0.4, rtol=1e-5)
+    np.testing.assert_allclose(_summed(residuals).rms(), math.sqrt((0.01 + 0.49) / 2), rtol=1e-5)
+    np.testing.assert_allclose(_summed(residuals).mean(), 0.4, rtol=1e-5)
 
 
 def test_leaving_one_scan_out_of_the_sums_is_never_having_added_it():
     residuals = _residuals()
-    maps = leave_one_out_maps(residuals, 0.02)
     for index, residual in enumerate(residuals):
-        others = healthy_rms(residuals[:index] + residuals[index + 1 :])
+        others = _summed(residuals[:index] + residuals[index + 1 :]).rms()
         expected = cleaned((residual.absolute / np.maximum(others, 0.02)).astype(np.float32), residual.brain_mask)
-        np.testing.assert_allclose(maps[index], expected, rtol=1e-5, atol=1e-6)
+        found = leave_one_out_map(_summed(residuals), residual, 0.02)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "none"), (1, "only one")])
@@ -107,7 +111,7 @@ def test_too_few_scans_are_refused_in_plain_words(count, words, tmp_path):
 
 def test_one_scan_has_no_others_to_be_scaled_by():
     with pytest.raises(CalibrationError):
-        leave_one_out_maps(_residuals(1), 0.02)
+        leave_one_out_map(_summed(_residuals(1)), _residuals(1)[0], 0.02)
 
 
 # Quantiles in bounded memory
@@ -203,11 +207,11 @@ def test_two_blobs_worked_out_by_hand():
     first, second = np.zeros((2, 12, 12, 12), dtype=np.float32)
     first[2:5, 2:5, 2:5], second[6:8, 6:8, 6:8] = 3.0, 5.0
     mask = np.ones(first.shape, dtype=bool)
-    found = calibrate([first, second], [mask, mask], VOXEL_MM3, most_ml=0.05)
+    found = calibrate_maps([(first, mask), (second, mask)], VOXEL_MM3, most_ml=0.05)
     curve = dict(found.mean_ml_by_threshold)
     assert curve[min(curve)] == pytest.approx((27 + 8) * 8 / 1000 / 2)
     assert found.default_threshold == pytest.approx(3.0, abs=0.01)
-    stricter = calibrate([first, second], [mask, mask], VOXEL_MM3, most_ml=0.02)
+    stricter = calibrate_maps([(first, mask), (second, mask)], VOXEL_MM3, most_ml=0.02)
     assert stricter.default_threshold == pytest.approx(5.0, abs=0.01)
 
 
@@ -314,7 +318,8 @@ def test_a_cohort_calibration_goes_into_a_package_and_comes_back(finished, tmp_p
     from BrainAnomalyLib.packages import write_package
 
     written = write_package(tmp_path / "whole", package.metadata, package.weights(), tensors, "# card", "CC0")
-    bank = package_bank(read_package(written.folder))
+    stored = {name: value.numpy() for name, value in read_package(written.folder).calibration().items()}
+    bank = bank_from_tensors(stored, entries, ("T1w",))
     assert bank is not None
     assert (bank.scans, bank.contrasts, bank.latents.shape) == (5, ("T1w",), (5, 3))
     assert bank.features.shape == (5, len(FEATURE_NAMES))

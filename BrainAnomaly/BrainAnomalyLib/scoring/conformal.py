@@ -30,18 +30,6 @@ def p_value(score: float, healthy: Array) -> float:
     return float((1 + np.count_nonzero(bank >= score)) / (bank.size + 1))
 
 
-def leave_one_out_p_values(healthy: Array) -> NDArray[np.float64]:
-    """The p-value of every healthy score among all the others, shape (n,). Raises OptionsError."""
-    bank = _bank(healthy)
-    ranks = np.searchsorted(np.sort(bank), bank, side="left")
-    return np.asarray((bank.size - ranks) / bank.size, dtype=np.float64)
-
-
-def smallest_p(scans: int) -> float:
-    """The smallest p-value that ``scans`` healthy scans can give."""
-    return 1.0 / (scans + 1)
-
-
 def needed_scans(level: float) -> int:
     """Healthy scans without which no p-value can reach ``level``: the least n with 1 / (n + 1) <= level."""
     if not 0.0 < level < 1.0:
@@ -55,19 +43,6 @@ def refusal(scans: int, level: float) -> str:
     if scans >= needed:
         return ""
     return f"A statement at {100 * level:g} % needs {needed} calibrated healthy scans; there are {scans}."
-
-
-def threshold(healthy: Array, level: float) -> float:
-    """The largest score that is not yet significant: p_value(s) <= level exactly for s above it.
-
-    Raises OptionsError where there are too few healthy scans for the level.
-    """
-    bank = _bank(healthy)
-    reason = refusal(bank.size, level)
-    if reason:
-        raise OptionsError(reason, "Calibrate with more healthy scans, or choose a higher level.")
-    allowed = math.floor(level * (bank.size + 1) + _ROUNDING)
-    return float(np.sort(bank)[bank.size - allowed])
 
 
 def _bank(healthy: Array) -> NDArray[np.float64]:

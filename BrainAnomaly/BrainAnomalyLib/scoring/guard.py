@@ -31,7 +31,7 @@ from .scan_level import (
 )
 
 if TYPE_CHECKING:
-    from ..packages import Package
+    pass
 
 Verdict = Literal["in distribution", "unusual", "out of distribution"]
 
@@ -125,12 +125,6 @@ def bank_from_tensors(
     scores = {name: np.asarray(values, dtype=np.float64) for name, values in stored.items()}
     latents = np.asarray(tensors[LATENTS_TENSOR], dtype=np.float64) if LATENTS_TENSOR in tensors else None
     return GuardBank(np.asarray(tensors[FEATURES_TENSOR], dtype=np.float64), scores, contrasts, latents)
-
-
-def package_bank(package: Package) -> GuardBank | None:
-    """The bank of a package, None for packages without one."""
-    arrays = {name: value.float().numpy() for name, value in package.calibration().items()}
-    return bank_from_tensors(arrays, package.metadata["calibration"], tuple(package.metadata["contrasts"]))
 
 
 @dataclass(frozen=True)
