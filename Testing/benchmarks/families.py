@@ -211,8 +211,8 @@ INTRODUCTION = """# Families of detectors
 Made by `python Testing/benchmarks/families.py`; the numbers stand in `families.json`.
 For research, not for diagnosis.
 """
-EXPLANATION = """- Seconds are processor time of one CPU thread. Memory: peak of the process with training. s/step, s/scan: small
-  preset, training and reconstruction of one 2 mm volume; training-free families: the run from file to findings.
+EXPLANATION = """- Seconds are processor time of one CPU thread. Memory: peak of the process with training. s/step and
+  s/scan: small preset, training and reconstruction of one 2 mm volume; without training: from file to findings.
 - Error: mean absolute difference to held-out healthy T1w scans in the brain (white matter is 1), before and after the
   small preset's training (about a minute on 8 scans). Lesion ratio: raw score inside an inserted ball of +-40 % over
   the same voxels without it. The proof holds if the error falls, the score rises and two runs agree to the bit.
