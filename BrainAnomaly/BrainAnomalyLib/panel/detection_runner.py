@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import qt
+from slicer.i18n import tr as _
 
 from ..jobs import InternalError, in_plain_words
 from ..scene.links import VolumeNode
@@ -22,9 +23,6 @@ from .worker_process import Failed, Finished, Report, Stage, WorkerProcess
 POLL_MILLISECONDS = 100
 # Below these an estimate of the time left is worth nothing.
 _EARLIEST_FRACTION, _EARLIEST_SECONDS = 0.05, 2.0
-_GONE = "The volume '{name}' was removed from the scene; its detection was stopped."
-_SCENE_CLOSED = "The scene was closed; the detection was stopped."
-_CANCELLED = "The detection of '{name}' was cancelled; an earlier result is unchanged."
 
 Ending = Literal["done", "failed", "cancelled"]
 
@@ -92,7 +90,7 @@ class DetectionRunner:
         waiting, self._waiting = self._waiting, []
         self.worker.cancel()
         for request in waiting:
-            self._tell(request, "cancelled", _CANCELLED.format(name=request.name))
+            self._tell(request, "cancelled", _cancelled(request))
         if self._submission is None:
             self._end()
 
@@ -102,7 +100,7 @@ class DetectionRunner:
             request, self._waiting = self._close_submission(), []
             self.worker.close(at_once=True)
             if request is not None:
-                self._tell(request, "cancelled", _SCENE_CLOSED)
+                self._tell(request, "cancelled", _("The scene was closed; the detection was stopped."))
             self._end()
         self.worker.close(at_once=True)
 
@@ -124,7 +122,7 @@ class DetectionRunner:
         """Stop the worker when the volume it works on has left the scene."""
         request = None if self._submission is None else self._submission.request
         if request is not None and not request.is_in_scene and not self._stopped_because:
-            self._stopped_because = _GONE.format(name=request.name)
+            self._stopped_because = _gone(request)
             self.worker.cancel()
 
     def _next(self) -> None:
@@ -137,11 +135,11 @@ class DetectionRunner:
 
     def _submit(self, request: Request) -> None:
         if not request.is_in_scene:
-            self._tell(request, "cancelled", _GONE.format(name=request.name))
+            self._tell(request, "cancelled", _gone(request))
             return
         try:
             self._submission = Submission(request)
-            self._progress(Stage("Starting the worker", 0.0))
+            self._progress(Stage(_("Starting the worker"), 0.0))
             self.worker.detect(**self._submission.options())
         except Exception as error:
             self._close_submission()
@@ -173,7 +171,7 @@ class DetectionRunner:
         elif isinstance(report, Failed):
             self._tell(request, "failed", report.sentence, report.details)
         else:
-            self._tell(request, "cancelled", self._stopped_because or _CANCELLED.format(name=request.name))
+            self._tell(request, "cancelled", self._stopped_because or _cancelled(request))
 
     def _fail(self, request: Request, error: Exception) -> None:
         plain = in_plain_words(error)
@@ -207,3 +205,13 @@ class DetectionRunner:
 
 def _is_telling(fraction: float, elapsed: float) -> bool:
     return fraction >= _EARLIEST_FRACTION and elapsed >= _EARLIEST_SECONDS
+
+
+def _gone(request: Request) -> str:
+    words = _("The volume '{name}' was removed from the scene; its detection was stopped.")
+    return str(words.format(name=request.name))
+
+
+def _cancelled(request: Request) -> str:
+    words = _("The detection of '{name}' was cancelled; an earlier result is unchanged.")
+    return str(words.format(name=request.name))
