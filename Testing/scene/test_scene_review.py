@@ -116,18 +116,18 @@ def test_the_detection_comes_back_from_the_scene(volume, logic):
     assert back.detector == detection.detector
 
 
-def test_presets_come_from_the_method_or_the_package():
-    embedded = {"name": "histogram", "package": None}
-    assert thresholds_by_rate(embedded)[0] == (0.001, pytest.approx(0.999))
+def test_presets_are_those_that_the_result_states():
+    stated = {"name": "x", "package": None, "thresholds_by_rate": {"0.01": 2.0, "0.001": 3.0}}
+    assert thresholds_by_rate(stated) == ((0.001, 3.0), (0.01, 2.0))
     assert thresholds_by_rate({"name": "tissue", "package": None}) == ()
-    assert thresholds_by_rate({"name": "x", "package": None, "thresholds_by_rate": {"0.01": 2.0}}) == ((0.01, 2.0),)
-    assert thresholds_by_rate({"name": "denoising", "package": "00" * 32}) == ()
 
 
-def test_presets_of_the_embedded_package_are_found_by_its_hash():
-    from BrainAnomalyLib.packages import HASHES, read_metadata
-    from BrainAnomalyLib.resources import resources_folder, sha256
+@pytest.mark.parametrize("name", ["histogram", "denoising"])
+def test_a_result_states_the_thresholds_of_its_method_or_package(name):
+    from BrainAnomalyLib.detection import description
+    from BrainAnomalyLib.detectors.registry import load_detector
 
-    folder = resources_folder() / "Models" / "denoising_t1w"
-    found = thresholds_by_rate({"name": "denoising", "package": sha256(folder / HASHES)})
-    assert dict(found) == {float(k): v for k, v in read_metadata(folder)["calibration"]["quantiles"].items()}
+    detector = load_detector(name, device="cpu")
+    stated = thresholds_by_rate(description(detector, detector.threshold))
+    assert [rate for rate, _ in stated] == [0.001, 0.005, 0.01, 0.05, 0.1]
+    assert dict(stated) == detector.threshold.by_false_positive_rate

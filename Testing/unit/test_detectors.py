@@ -126,8 +126,14 @@ def test_tissue_evaluates_only_the_eroded_brain(flair):
 def test_unknown_detector_names_the_known_ones():
     with pytest.raises(OptionsError) as caught:
         load_detector("magic")
-    assert "histogram, tissue, denoising" in caught.value.sentence()
-    assert detector_names() == ("histogram", "tissue", "denoising")
+    assert all(name in caught.value.sentence() for name in detector_names())
+    assert {"histogram", "tissue", "denoising", "latent_diffusion"} <= set(detector_names())
+
+
+def test_a_family_without_a_package_says_how_to_get_one():
+    with pytest.raises(OptionsError, match="needs a model package of its own") as caught:
+        load_detector("residual_autoencoder")
+    assert "BrainAnomalyTrainingLib train" in caught.value.remedy
 
 
 def test_a_package_for_a_detector_without_one_is_refused(tmp_path):
