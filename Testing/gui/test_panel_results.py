@@ -274,8 +274,10 @@ class TestScene:
         warnings = ("This scan looks unlike the healthy scans the model has seen.",)
         with_result(panel, detection=replace(real_detection(), warnings=warnings, quality=quality))
         lines = panel.ui.warningsLabel.text.splitlines()
-        assert lines[0] == f"Warning: {warnings[0]}"
-        assert "Alignment with the template is doubtful. The tissues fit" in lines[1]
+        text = " ".join(lines)
+        assert text.startswith(f"Warning: {warnings[0]} Warning: ")
+        assert f"Alignment with the template is doubtful. {reason}" in text
+        assert max(map(len, lines)) <= 58
         assert panel.ui.noticeLabel.text == "For research, not for diagnosis."
 
     def test_each_scan_has_its_own_result(self, host, panel, node):

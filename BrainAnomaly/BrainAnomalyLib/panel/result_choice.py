@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from ..scene.run_record import RunRecord
 from .messages import show_text
 
 _HASH_LETTERS = 12
+# Letters in a line of a warning; a module panel is wide enough for them.
+WARNING_WIDTH = 58
 
 
 class ResultChoice:
@@ -75,13 +78,16 @@ def origin_text(record: RunRecord) -> str:
 
 
 def warnings_text(record: RunRecord) -> str:
-    """All warnings of a result, one a line; a word on the registration where it is not good."""
+    """All warnings of a result; a word on the registration where it is not good.
+
+    The lines are broken here: a label that wraps its own text is not given the height that many lines need.
+    """
     lines = list(record.warnings)
     reason = record.details.get("registration", {}).get("reason", "")
     if record.registration != "good" and not any(reason and reason in line for line in lines):
         quality = _("Alignment with the template is {verdict}. {reason}")
         lines.append(quality.format(verdict=record.registration, reason=reason).strip())
-    return "\n".join(_("Warning: {text}").format(text=line) for line in lines)
+    return "\n".join(textwrap.fill(_("Warning: {text}").format(text=line), WARNING_WIDTH) for line in lines)
 
 
 def _short(identity: str) -> str:
