@@ -14,7 +14,6 @@ from ..errors import PackageError
 from .diffusion import (
     DiffusionConfig,
     DiffusionDetector,
-    adam,
     build_unet,
     diffuse,
     diffuse_to,
@@ -25,7 +24,7 @@ from .diffusion import (
     to_model,
     weighted_error,
 )
-from .learning import Batch, Phase, Preset, Restored
+from .learning import Batch, Preset, Restored
 
 if TYPE_CHECKING:
     import torch
@@ -97,11 +96,6 @@ class ConditionedDiffusionDetector(DiffusionDetector):
         block = "bottleneck" if config.bottleneck else "basic"
         encoder = residual_encoder(block, config.encoder_layers, config.encoder_channels, config.description)
         return ConditionedUNet(unet, encoder, config.description)
-
-    @classmethod
-    def phases(cls, config: ConditionedDiffusionConfig) -> tuple[Phase, ...]:
-        """One phase, encoder and U-Net together."""
-        return (Phase("denoise", adam(config)),)
 
     @classmethod
     def training_step(

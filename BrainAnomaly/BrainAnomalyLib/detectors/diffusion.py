@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..errors import DependencyError, PackageError
 from .learned import LearnedDetector
-from .learning import LearnedConfig, OptimizerSettings
+from .learning import LearnedConfig, OptimizerSettings, Phase
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +76,16 @@ class DiffusionDetector(LearnedDetector):
             raise PackageError("The configuration has an unknown noise or schedule.", _AGAIN)
         if not 1 <= config.highest_trained <= config.levels:
             raise PackageError("The configuration trains on levels that its schedule does not have.", _AGAIN)
+
+    @classmethod
+    def build(cls, config: Any) -> torch.nn.Module:
+        """MONAI's diffusion U-Net."""
+        return build_unet(config)
+
+    @classmethod
+    def phases(cls, config: Any) -> tuple[Phase, ...]:
+        """One phase, the whole network."""
+        return (Phase("denoise", adam(config)),)
 
 
 def build_unet(config: Any, channels: int = 1, conditioned: bool = False) -> torch.nn.Module:

@@ -15,8 +15,6 @@ from ..errors import PackageError
 from .diffusion import (
     DiffusionConfig,
     DiffusionDetector,
-    adam,
-    build_unet,
     diffuse,
     diffuse_to,
     draw_noise,
@@ -26,7 +24,7 @@ from .diffusion import (
     to_model,
     weighted_error,
 )
-from .learning import Batch, Phase, Preset, Restored
+from .learning import Batch, Preset, Restored
 
 if TYPE_CHECKING:
     import torch
@@ -80,16 +78,6 @@ class PatchedDiffusionDetector(DiffusionDetector):
         super().check(config)
         if config.patch < 1 or not 1 <= config.test_level <= config.levels:
             raise PackageError("The configuration has an impossible patch or noise level.", "Import the package again.")
-
-    @classmethod
-    def build(cls, config: PatchedDiffusionConfig) -> torch.nn.Module:
-        """MONAI's diffusion U-Net."""
-        return build_unet(config)
-
-    @classmethod
-    def phases(cls, config: PatchedDiffusionConfig) -> tuple[Phase, ...]:
-        """One phase."""
-        return (Phase("denoise", adam(config)),)
 
     @classmethod
     def training_step(cls, network: Any, config: PatchedDiffusionConfig, phase: str, batch: Batch) -> dict[str, Tensor]:

@@ -16,8 +16,6 @@ from ..preparation.recipe import Recipe
 from .diffusion import (
     DiffusionConfig,
     DiffusionDetector,
-    adam,
-    build_unet,
     check_chain,
     diffuse,
     draw_noise,
@@ -26,7 +24,7 @@ from .diffusion import (
     to_images,
     to_model,
 )
-from .learning import Batch, Phase, Preset, Restored
+from .learning import Batch, Preset, Restored
 
 if TYPE_CHECKING:
     import torch
@@ -105,16 +103,6 @@ class SimplexDiffusionDetector(DiffusionDetector):
             grid_named(config.grid)
         except OptionsError as error:
             raise PackageError(error.message, error.remedy) from error
-
-    @classmethod
-    def build(cls, config: SimplexDiffusionConfig) -> torch.nn.Module:
-        """MONAI's diffusion U-Net."""
-        return build_unet(config)
-
-    @classmethod
-    def phases(cls, config: SimplexDiffusionConfig) -> tuple[Phase, ...]:
-        """One phase."""
-        return (Phase("denoise", adam(config)),)
 
     @classmethod
     def training_step(cls, network: Any, config: SimplexDiffusionConfig, phase: str, batch: Batch) -> dict[str, Tensor]:
