@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+from BrainAnomalyLib.findings.components import connected_components
 from panel_cases import GRID, add_brain, add_volume, brain, real_detection, with_result
 
 KEEP, NUMBER = 0, 1
@@ -45,6 +46,12 @@ def composites() -> list:
     return [slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode") for index in range(count)]
 
 
+def seconds_of(work) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
 class TestThreshold:
     def test_moving_the_slider_cuts_the_map(self, panel, node, logic):
         before = int(segment(panel, node).sum())
@@ -56,7 +63,7 @@ class TestThreshold:
         assert logic.record(node).threshold == pytest.approx(2.5)
         assert panel.ui.findingsLabel.text.startswith(f"{len(logic.findings(node).table)} finding")
 
-    def test_a_step_takes_less_than_a_tenth_of_a_second(self, panel):
+    def test_a_step_costs_little_more_than_cutting_the_map(self, panel):
         shape = (176, 240, 224)
         anomaly = np.zeros(shape, dtype=np.float32)
         random = np.random.default_rng(0)
@@ -64,14 +71,13 @@ class TestThreshold:
             anomaly[tuple(slice(int(start), int(start) + 9) for start in place)] = random.uniform(1.5, 3.0)
         node = with_large_result(panel, anomaly)
         panel.ui.thresholdSlider.value = 1.2
-        seconds = []
+        steps, cuts = [], []
         for value in np.linspace(1.3, 2.5, 9):
-            began = time.process_time()
-            panel.logic.setThreshold(node, float(value))
-            seconds.append(time.process_time() - began)
+            cuts.append(seconds_of(lambda at=value: connected_components(anomaly > at, 1.0, 20.0)))
+            steps.append(seconds_of(lambda at=value: panel.logic.setThreshold(node, float(at))))
         assert panel.logic.record(node).threshold == pytest.approx(2.5)
-        # The quickest step: how busy the computer is must not decide the test.
-        assert min(seconds) < 0.1, seconds
+        # The quickest of each in one run: neither the computer nor how busy it is may decide the test.
+        assert min(steps) < 8.0 * min(cuts), (steps, cuts)
 
     def test_minimum_size_drops_small_findings_and_is_kept_for_the_next_run(self, panel, node):
         panel.ui.minimumSizeSpinBox.value = 50000.0
