@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from BrainAnomalyLib.findings.components import connected_components
 from panel_cases import GRID, add_brain, add_volume, brain, real_detection, with_result
+
+from BrainAnomalyLib.findings.components import connected_components
 
 KEEP, NUMBER = 0, 1
 
