@@ -1,8 +1,8 @@
 """The command line: ``python -m BrainAnomalyLib detect SCAN --out DIR`` and its siblings.
 
 The result goes to standard output, progress and errors to standard error. Exit codes: 0 done, 1 out of memory,
-2 wrong usage or option, 3 scan, 4 model package, 5 preparation, 6 output, 7 missing dependency, 70 fault of the
-program, 130 cancelled, 143 ended by the system.
+2 wrong usage or option, 3 scan (of an evaluation: some were left out), 4 model package, 5 preparation, 6 output,
+7 missing dependency, 70 fault of the program, 130 cancelled, 143 ended by the system.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from . import __version__
 from .detectors.registry import detector_names, load_detector
 from .devices import Device
 from .errors import BrainAnomalyError
+from .evaluation_commands import add_evaluate_parser, run_evaluate
 from .jobs import DetectionJob, Outcome, in_plain_words, run_job
 from .package_commands import add_package_parser, run_package
 from .preparation.brain_mask import BrainMaskMethod
@@ -105,6 +106,7 @@ _COMMANDS: dict[str, Command] = {
     "detect": _detect,
     "demo": _demo,
     "detectors": _detectors,
+    "evaluate": run_evaluate,
     "package": run_package,
     "worker": _worker,
 }
@@ -172,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="results (default: %(default)s)")
     commands.add_parser("detectors", parents=[common], help="list the detectors")
     add_package_parser(commands, common)
+    add_evaluate_parser(commands, common)
     commands.add_parser("worker", parents=[common], help="take requests as JSON lines on standard input")
     return parser
 

@@ -61,17 +61,17 @@ def checked_scan(array: Array, grid: Grid, contrast: Contrast = "unknown", name:
     return Scan(values, grid, contrast, name)
 
 
-def read_mask(path: str | Path, scan: Scan) -> MaskArray:
-    """A brain mask on the grid of ``scan``; every voxel above 0 counts. Raises ScanError on another geometry."""
+def read_mask(path: str | Path, scan: Scan, may_be_empty: bool = False) -> MaskArray:
+    """A mask on the grid of ``scan``; every voxel above 0 counts. Raises ScanError on another geometry, or if empty."""
     path = Path(path)
     with _opening(path):
         if not path.is_file():
             raise ScanError(f"There is no mask file '{path}'.", "Check the path.")
         array, grid = _read_file(path)
-    return checked_mask(array, grid, scan, stem(path))
+    return checked_mask(array, grid, scan, stem(path), may_be_empty)
 
 
-def checked_mask(array: Array, grid: Grid, scan: Scan, name: str = "mask") -> MaskArray:
+def checked_mask(array: Array, grid: Grid, scan: Scan, name: str = "mask", may_be_empty: bool = False) -> MaskArray:
     """``array > 0`` if it lies on the grid of ``scan`` and is not empty. Raises ScanError otherwise."""
     if array.shape != scan.array.shape:
         raise ScanError(
@@ -84,7 +84,7 @@ def checked_mask(array: Array, grid: Grid, scan: Scan, name: str = "mask") -> Ma
             "Resample the mask onto the scan, or give one drawn on it.",
         )
     mask = np.nan_to_num(array) > 0
-    if not mask.any():
+    if not (may_be_empty or mask.any()):
         raise ScanError(f"The mask '{name}' is empty.", "Give a mask that marks the brain, or none.")
     return np.asarray(mask, dtype=np.bool_)
 

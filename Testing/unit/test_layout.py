@@ -31,7 +31,7 @@ FLOORS = (
     ("detection",),
     ("results", "report", "evaluation"),
     ("jobs", "demo"),
-    ("command_line", "package_commands", "worker", "worker_client", "__main__", "scene"),
+    ("command_line", "package_commands", "evaluation_commands", "worker", "worker_client", "__main__", "scene"),
     ("panel",),
 )
 

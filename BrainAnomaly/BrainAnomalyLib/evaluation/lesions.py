@@ -1,0 +1,122 @@
+"""Lesion-wise metrics: which lesions are hit, which findings are false, by size, and FROC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..findings.components import connected_components
+from .scan import EvaluatedScan
+from .voxels import COMPONENT_MM3, found_mask
+
+SIZES_ML = ((0.0, 0.1), (0.1, 1.0), (1.0, 10.0), (10.0, float("inf")))
+FROC_RATES = (0.5, 1.0, 2.0, 4.0, 8.0)
+LEAST_OVERLAP = 0.1
+_FROC_THRESHOLDS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class LesionCounts:
+    """Lesions (``sizes_ml`` and the part of each that was found) and findings (part of each that is lesion)."""
+
+    sizes_ml: NDArray[np.float64]
+    covered: NDArray[np.float64]
+    purity: NDArray[np.float64]
+    scans: int = 1
+
+    def hit(self, least: float = LEAST_OVERLAP) -> NDArray[np.bool_]:
+        """Lesions of which at least ``least`` was found; any voxel for 0."""
+        return self.covered >= least if least > 0.0 else self.covered > 0.0
+
+    def recall(self, least: float = LEAST_OVERLAP) -> float:
+        """Part of the lesions that was hit, NaN without lesions."""
+        return float(self.hit(least).mean()) if self.sizes_ml.size else float("nan")
+
+    def precision(self, least: float = LEAST_OVERLAP) -> float:
+        """Part of the findings that overlap a lesion, NaN without findings."""
+        good = self.purity >= least if least > 0.0 else self.purity > 0.0
+        return float(good.mean()) if self.purity.size else float("nan")
+
+    def f1(self, least: float = LEAST_OVERLAP) -> float:
+        """Harmonic mean of recall and precision; 0 where nothing was found though there are lesions."""
+        recall, precision = self.recall(least), self.precision(least)
+        if not self.sizes_ml.size:
+            return float("nan")
+        precision = 0.0 if np.isnan(precision) else precision
+        return 2.0 * recall * precision / (recall + precision) if recall + precision > 0.0 else 0.0
+
+    def false_findings(self, least: float = LEAST_OVERLAP) -> float:
+        """False findings per scan."""
+        return float(np.count_nonzero(self.purity < least)) / self.scans
+
+    def recall_by_size(self) -> dict[str, tuple[int, float]]:
+        """(lesions, part that was hit) for each size range in mL."""
+        rows = {}
+        for low, high in SIZES_ML:
+            chosen = (self.sizes_ml >= low) & (self.sizes_ml < high)
+            name = f"{low:g}-{high:g} mL" if np.isfinite(high) else f">{low:g} mL"
+            rows[name] = (int(chosen.sum()), float(self.hit()[chosen].mean()) if chosen.any() else float("nan"))
+        return rows
+
+
+def lesion_counts(scan: EvaluatedScan, threshold: float, minimum_mm3: float = COMPONENT_MM3) -> LesionCounts:
+    """Lesions are the truth's 26-connected components, findings those of the map above the threshold."""
+    truth = scan.truth & scan.evaluated
+    found = found_mask(scan, threshold, minimum_mm3)
+    lesions = connected_components(truth, scan.voxel_mm3, 0.0)
+    findings = connected_components(found, scan.voxel_mm3, 0.0)
+    sizes, covered = _parts(lesions, found)
+    return LesionCounts(sizes * scan.voxel_mm3 / 1000.0, covered, _parts(findings, truth)[1])
+
+
+def all_counts(scans: Sequence[EvaluatedScan], threshold: float, minimum_mm3: float = COMPONENT_MM3) -> LesionCounts:
+    """The lesions and findings of all scans together."""
+    return joined([lesion_counts(scan, threshold, minimum_mm3) for scan in scans])
+
+
+def joined(counts: Sequence[LesionCounts]) -> LesionCounts:
+    """Several scans' lesions and findings as one."""
+    return LesionCounts(
+        np.concatenate([count.sizes_ml for count in counts]),
+        np.concatenate([count.covered for count in counts]),
+        np.concatenate([count.purity for count in counts]),
+        sum(count.scans for count in counts),
+    )
+
+
+def froc(scans: Sequence[EvaluatedScan], minimum_mm3: float = COMPONENT_MM3) -> dict[float, float]:
+    """Largest part of the lesions that is hit with at most so many false findings per scan (``FROC_RATES``)."""
+    return froc_part(froc_points(scans, minimum_mm3), np.ones(len(scans)))
+
+
+def froc_points(scans: Sequence[EvaluatedScan], minimum_mm3: float = COMPONENT_MM3) -> NDArray[np.float64]:
+    """(thresholds, scans, 3): lesions hit, lesions and false findings, from the highest threshold to the lowest."""
+    values = np.concatenate([scan.anomaly[scan.evaluated & (scan.anomaly > 0)] for scan in scans])
+    shares = 1.0 - np.geomspace(1e-4, 0.5, _FROC_THRESHOLDS)
+    thresholds = np.append(np.quantile(values, shares) if values.size else [], 0.0)
+    counts = ([lesion_counts(scan, float(threshold), minimum_mm3) for scan in scans] for threshold in thresholds)
+    return np.asarray([[(c.hit().sum(), c.sizes_ml.size, c.false_findings()) for c in row] for row in counts])
+
+
+def froc_part(points: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[float, float]:
+    """The curve at ``FROC_RATES`` with scans counted ``weights`` times, NaN without lesions.
+
+    A threshold counts only if none above it has more false findings: where findings run into one another there are
+    fewer of them again, though nothing got better.
+    """
+    hit, lesions, false = np.moveaxis(points, 2, 0) @ weights
+    if not lesions[0]:
+        return dict.fromkeys(FROC_RATES, float("nan"))
+    highest = np.maximum.accumulate(false / weights.sum())
+    return {rate: float(np.max(hit[highest <= rate], initial=0.0) / lesions[0]) for rate in FROC_RATES}
+
+
+def _parts(labels: NDArray[np.int32], other: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Voxels of each component, and the part of them inside ``other``."""
+    count = int(labels.max(initial=0))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:].astype(np.float64)
+    inside = np.bincount(labels[other].ravel(), minlength=count + 1)[1:].astype(np.float64)
+    return sizes, inside / np.maximum(sizes, 1.0)

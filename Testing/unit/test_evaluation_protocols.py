@@ -1,0 +1,100 @@
+"""The papers' protocols: what each does to a scan before it is scored, worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from BrainAnomalyLib.errors import OptionsError
+from BrainAnomalyLib.evaluation.protocols import PROTOCOLS, applied, protocol_named
+from BrainAnomalyLib.evaluation.scan import EvaluatedScan
+
+
+def made(shape: tuple[int, int, int], spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> EvaluatedScan:
+    """A map that is its own slice number, inside a brain that fills the field."""
+    levels = np.broadcast_to(np.arange(shape[2], dtype=np.float32), shape).copy()
+    brain = np.ones(shape, dtype=bool)
+    return EvaluatedScan("one", levels, np.zeros(shape, dtype=bool), brain, float(np.prod(spacing)), spacing=spacing)
+
+
+def test_the_seeds_protocols_are_there() -> None:
+    assert set(PROTOCOLS) == {"default", "luo", "meissen_1", "meissen_2", "baur", "behrendt", "kascenas"}
+
+
+def test_an_unknown_protocol_is_refused_in_words() -> None:
+    with pytest.raises(OptionsError, match="no protocol named 'x'"):
+        protocol_named("x")
+
+
+def test_the_default_changes_nothing() -> None:
+    scan = made((6, 6, 6))
+    seen = applied(protocol_named("default"), scan)
+    assert np.array_equal(seen.anomaly, scan.anomaly)
+    assert np.array_equal(seen.evaluated, scan.evaluated)
+    assert protocol_named("default").minimum_mm3(scan) == 20.0
+
+
+@pytest.mark.parametrize(("name", "first", "last", "pixels"), [("meissen_1", 15, 124, 128), ("meissen_2", 84, 87, 224)])
+def test_meissens_slices_and_size(name: str, first: int, last: int, pixels: int) -> None:
+    seen = applied(protocol_named(name), made((64, 64, 155)))
+    assert (seen.anomaly.min(), seen.anomaly.max()) == (first, last)
+    assert seen.anomaly.shape == (pixels, pixels, last - first + 1)
+    assert seen.voxel_mm3 == pytest.approx((64.0 / pixels) ** 2)
+
+
+def test_a_single_slice_stays_whole() -> None:
+    assert applied(protocol_named("meissen_2"), made((224, 224, 1))).anomaly.shape == (224, 224, 1)
+
+
+def test_background_counts_where_the_paper_counts_it() -> None:
+    scan = made((128, 128, 5))
+    brain = scan.evaluated.copy()
+    brain[:64] = False
+    scan = replace(scan, evaluated=brain)
+    assert applied(protocol_named("kascenas"), scan).evaluated.all()
+    assert applied(protocol_named("default"), scan).evaluated.mean() == 0.5
+
+
+def test_behrendt_goes_to_2_mm_and_drops_7_voxels_there() -> None:
+    protocol = protocol_named("behrendt")
+    scan = made((40, 40, 40))
+    seen = applied(protocol, scan)
+    assert seen.anomaly.shape == (20, 20, 20)
+    assert protocol.minimum_mm3(seen) == 7 * 8.0
+    # Three erosions by a cross leave the inner 14 of 20 voxels along each axis; those of the border have no outside.
+    assert seen.evaluated.sum() == 14**3
+
+
+def test_baur_keeps_bright_voxels_above_their_reconstruction() -> None:
+    shape = (41, 41, 9)
+    scan = made(shape)
+    image = np.broadcast_to(np.arange(41, dtype=np.float32)[:, None, None], shape).copy()
+    healthy = np.where(np.arange(41)[None, :, None] < 20, 0.0, 100.0).astype(np.float32) * np.ones(shape, np.float32)
+    ones = np.ones(shape, dtype=np.float32)
+    protocol = replace(protocol_named("baur"), median=None)
+    seen = applied(protocol, replace(scan, anomaly=ones, image=image, pseudo_healthy=healthy))
+    # Twelve erosions in the plane leave 12..28; the 0.9 quantile of these intensities is 27; columns below 20 are
+    # brighter than their reconstruction.
+    assert sorted(set(np.argwhere(seen.anomaly > 0)[:, 0])) == [27, 28]
+    assert sorted(set(np.argwhere(seen.anomaly > 0)[:, 1])) == list(range(12, 20))
+    assert seen.evaluated.any(axis=(0, 1)).all()
+
+
+def test_luo_crops_around_the_brain() -> None:
+    assert applied(protocol_named("luo"), made((200, 220, 120))).anomaly.shape == (160, 192, 96)
+
+
+def test_resampled_truth_is_cut_at_the_papers_level() -> None:
+    scan = made((40, 40, 40))
+    truth = np.zeros((40, 40, 40), dtype=bool)
+    truth[10:20, 10:20, 10:20] = True
+    low = applied(replace(protocol_named("behrendt"), truth_above=0.4), replace(scan, truth=truth)).truth.sum()
+    high = applied(replace(protocol_named("behrendt"), truth_above=0.9), replace(scan, truth=truth)).truth.sum()
+    assert 0 < high < low
+
+
+def test_a_protocol_that_leaves_nothing_says_so() -> None:
+    with pytest.raises(OptionsError, match="leaves no brain voxel of 'one'"):
+        applied(protocol_named("baur"), made((20, 20, 10)))
