@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from ..findings.components import connected_components
 from .scan import EvaluatedScan
-from .voxels import COMPONENT_MM3, found_mask
+from .voxels import COMPONENT_MM3
 
 SIZES_ML = ((0.0, 0.1), (0.1, 1.0), (1.0, 10.0), (10.0, float("inf")))
 FROC_RATES = (0.5, 1.0, 2.0, 4.0, 8.0)
 LEAST_OVERLAP = 0.1
-_FROC_THRESHOLDS = 40
+_FROC_THRESHOLDS = 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +64,17 @@ class LesionCounts:
 
 def lesion_counts(scan: EvaluatedScan, threshold: float, minimum_mm3: float = COMPONENT_MM3) -> LesionCounts:
     """Lesions are the truth's 26-connected components, findings those of the map above the threshold."""
-    truth = scan.truth & scan.evaluated
-    found = found_mask(scan, threshold, minimum_mm3)
-    lesions = connected_components(truth, scan.voxel_mm3, 0.0)
-    findings = connected_components(found, scan.voxel_mm3, 0.0)
-    sizes, covered = _parts(lesions, found)
-    return LesionCounts(sizes * scan.voxel_mm3 / 1000.0, covered, _parts(findings, truth)[1])
+    return _counted(scan, _lesions(scan), threshold, minimum_mm3)
+
+
+def _lesions(scan: EvaluatedScan) -> NDArray[np.int32]:
+    return connected_components(scan.truth & scan.evaluated, scan.voxel_mm3, 0.0)
+
+
+def _counted(scan: EvaluatedScan, lesions: NDArray[np.int32], threshold: float, minimum_mm3: float) -> LesionCounts:
+    findings = connected_components((scan.anomaly > threshold) & scan.evaluated, scan.voxel_mm3, minimum_mm3)
+    sizes, covered = _parts(lesions, findings > 0)
+    return LesionCounts(sizes * scan.voxel_mm3 / 1000.0, covered, _parts(findings, lesions > 0)[1])
 
 
 def all_counts(scans: Sequence[EvaluatedScan], threshold: float, minimum_mm3: float = COMPONENT_MM3) -> LesionCounts:
@@ -97,8 +102,13 @@ def froc_points(scans: Sequence[EvaluatedScan], minimum_mm3: float = COMPONENT_M
     values = np.concatenate([scan.anomaly[scan.evaluated & (scan.anomaly > 0)] for scan in scans])
     shares = 1.0 - np.geomspace(1e-4, 0.5, _FROC_THRESHOLDS)
     thresholds = np.append(np.quantile(values, shares) if values.size else [], 0.0)
-    counts = ([lesion_counts(scan, float(threshold), minimum_mm3) for scan in scans] for threshold in thresholds)
-    return np.asarray([[(c.hit().sum(), c.sizes_ml.size, c.false_findings()) for c in row] for row in counts])
+    points = np.zeros((len(thresholds), len(scans), 3))
+    for column, scan in enumerate(scans):
+        lesions = _lesions(scan)
+        for row, threshold in enumerate(thresholds):
+            count = _counted(scan, lesions, float(threshold), minimum_mm3)
+            points[row, column] = count.hit().sum(), count.sizes_ml.size, count.false_findings()
+    return points
 
 
 def froc_part(points: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[float, float]:
