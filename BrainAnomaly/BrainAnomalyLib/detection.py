@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .detectors.base import Detector, Reconstruction, ThresholdAdvice
+from .detectors.base import Detector, Reconstruction, Score, ThresholdAdvice
 from .errors import OptionsError
 from .findings.slice_profile import SliceProfile, slice_profile
 from .findings.table import Findings, find
@@ -56,7 +56,8 @@ class Detection:
     ``pseudo_healthy``, ``uncertainty`` and ``residual`` (scan minus pseudo-healthy, signed) are in the bias-corrected
     scan's intensity units and None for detectors that score directly; ``anomaly`` is in the detector's unit, 0 where
     nothing was evaluated. ``profile`` has one entry per axial template slice. ``guard`` says whether the
-    detector knows scans like this one, None for detectors without a calibration.
+    detector knows scans like this one, None for detectors without a calibration. ``components`` are the maps that a
+    combined detector's map is made of, by name.
     """
 
     scan: Scan
@@ -75,6 +76,7 @@ class Detection:
     threshold_source: str
     warnings: tuple[str, ...] = field(default=())
     guard: Guard | None = None
+    components: dict[str, FloatArray] = field(default_factory=dict)
 
     def with_threshold(self, threshold: float, minimum_mm3: float) -> Detection:
         """The same maps cut at another threshold; only findings change, nothing is run again."""
@@ -105,7 +107,7 @@ def detect_aligned(
     score = detector.score(prepared, reconstruction)
     anomaly = cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
     progress("Collecting findings", 0.92)
-    result = _collect(aligned.scan, detector, prepared, reconstruction, anomaly, options)
+    result = _collect(aligned.scan, detector, prepared, reconstruction, replace(score, anomaly=anomaly), options)
     progress("Finished", 1.0)
     return result
 
@@ -115,9 +117,10 @@ def _collect(
     detector: Detector,
     prepared: PreparedScan,
     reconstruction: Reconstruction | None,
-    anomaly: FloatArray,
+    score: Score,
     options: DetectionOptions,
 ) -> Detection:
+    anomaly = score.anomaly
     native = prepared.to_native(anomaly)
     advice = detector.threshold_for(prepared.contrast.contrast)
     threshold = advice.value if options.threshold is None else options.threshold
@@ -142,6 +145,7 @@ def _collect(
         threshold_source=source,
         warnings=tuple(dict.fromkeys(prepared.warnings + _detector_warnings(detector, prepared, guard))),
         guard=guard,
+        components={name: prepared.to_native(part) for name, part in score.components.items()},
     )
 
 

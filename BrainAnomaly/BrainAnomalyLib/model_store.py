@@ -118,7 +118,20 @@ def _user_data() -> Path:
 
 def _training_free() -> Iterator[Model]:
     trainable = registry.trainable_names()
-    return (_without_package(name) for name in registry.detector_names() if name not in trainable)
+    for name in registry.detector_names():
+        if name not in trainable:
+            folder = registry.embedded_folder(name)
+            own = _without_package(name)
+            yield own if folder is None else replace(own, **_facts_of(folder))
+
+
+def _facts_of(folder: Path) -> dict[str, Any]:
+    """Cohort, license and size of the embedded package that a detector rests on."""
+    try:
+        package = _model(folder, embedded=True)
+    except BrainAnomalyError as error:
+        return {"problem": error.sentence()}
+    return {"cohort": package.cohort, "license": package.license, "problem": package.problem}
 
 
 def _without_package(name: str) -> Model:

@@ -116,6 +116,7 @@ def volumes_of(detection: Detection) -> dict[str, Array]:
         "residual_signed": detection.residual,
         "residual_absolute": None if detection.residual is None else np.abs(detection.residual),
     }
+    volumes |= {f"{_COMPONENT}{name}": part for name, part in detection.components.items()}
     return {name: array for name, array in volumes.items() if array is not None}
 
 
@@ -231,9 +232,17 @@ def _detection(content: dict[str, Any], folder: Path, scan: Scan) -> Detection:
         threshold_source=str(threshold["source"]),
         warnings=tuple(content["warnings"]),
         guard=_guard(content["guard"]),
+        components={name: _float(_read_stored(folder, f"{_COMPONENT}{name}", scan)) for name in _components(content)},
     )
 
 
+def _components(content: dict[str, Any]) -> list[str]:
+    """Names of the maps that a combined map is made of."""
+    files = [name for name in content["files"] if name.startswith(_COMPONENT) and name.endswith(".nii.gz")]
+    return [name[len(_COMPONENT) : -len(".nii.gz")] for name in files]
+
+
+_COMPONENT = "component_"
 _STORED = ("anomaly_map", "findings", "brain_mask", "pseudo_healthy", "uncertainty", "residual_signed")
 
 

@@ -32,9 +32,34 @@ def insert_lesion(prepared: PreparedScan, shape: Path, contrast: float) -> Lesio
 
     The shapes lie in MNI152 space, the prepared scan in ICBM152: the same space to a few mm, which is enough here.
     """
-    source = read_scan(shape)
-    soft: FloatArray = resample((source.array > 0).astype(np.float32), source.grid, prepared.template.grid)
-    lesion: MaskArray = (soft > 0.5) & prepared.brain_mask
-    gain = 1.0 + contrast * ndimage.gaussian_filter(lesion.astype(np.float32), 0.7)
+    lesion = _placed(prepared, shape)
+    gain = 1.0 + contrast * _soft(lesion)
     changed = replace(prepared, image=(prepared.image * gain).astype(np.float32))
     return LesionCase(changed, lesion, prepared.template.grid.volume_ml(lesion))
+
+
+def insert_texture(prepared: PreparedScan, shape: Path, seed: int, strength: float = 0.25) -> LesionCase:
+    """Fill a shape with smooth noise about its own mean intensity: a texture that is wrong, a mean that is right.
+
+    ``strength`` is the noise's standard deviation relative to the mean; its grains are about 2 voxels wide.
+    """
+    lesion = _placed(prepared, shape)
+    if not lesion.any():
+        return LesionCase(prepared, lesion, 0.0)
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(lesion.shape), 1.0)
+    mean = float(prepared.image[lesion].mean())
+    filling = mean * (1.0 + strength * (noise - noise[lesion].mean()) / max(float(noise[lesion].std()), 1e-6))
+    soft = _soft(lesion)
+    image = prepared.image + soft * (np.maximum(filling, 0.0) - prepared.image)
+    changed = replace(prepared, image=np.where(prepared.brain_mask, image, 0.0).astype(np.float32))
+    return LesionCase(changed, lesion, prepared.template.grid.volume_ml(lesion))
+
+
+def _placed(prepared: PreparedScan, shape: Path) -> MaskArray:
+    source = read_scan(shape)
+    soft: FloatArray = resample((source.array > 0).astype(np.float32), source.grid, prepared.template.grid)
+    return np.asarray((soft > 0.5) & prepared.brain_mask)
+
+
+def _soft(lesion: MaskArray) -> FloatArray:
+    return np.asarray(ndimage.gaussian_filter(lesion.astype(np.float32), 0.7), dtype=np.float32)

@@ -51,7 +51,7 @@ def run(*arguments: object) -> str:
 
 def test_training_free_detectors_and_embedded_packages_are_there_without_a_models_folder(models):
     listed = {model.key: model for model in list_models()}
-    assert set(listed) == ({*detector_names()} - {*trainable_names()}) | {"denoising"}
+    assert set(listed) == ({*detector_names()} - {*trainable_names()}) | {"denoising", "any_contrast"}
     assert listed["tissue"].cohort == "none"
     assert listed["tissue"].folder is None
     assert "FLAIR" in listed["tissue"].contrasts

@@ -33,11 +33,13 @@ class Reconstruction:
 class Score:
     """An anomaly map on the template grid, before it is cleaned: higher is less like a healthy brain.
 
-    ``evaluated`` marks the voxels the detector speaks about; the map is 0 elsewhere.
+    ``evaluated`` marks the voxels the detector speaks about; the map is 0 elsewhere. ``components`` are the maps that
+    a combined one is made of, by name, on the same grid.
     """
 
     anomaly: FloatArray
     evaluated: MaskArray
+    components: dict[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ _DETECTORS: dict[str, tuple[str, str, str | None]] = {
     "patched_diffusion": ("patched_diffusion", "PatchedDiffusionDetector", ""),
     "latent_diffusion": ("latent_diffusion", "LatentDiffusionDetector", ""),
     "foreign_patch": ("foreign_patch", "ForeignPatchDetector", ""),
+    "any_contrast": ("any_contrast", "AnyContrastDetector", "any_contrast"),
+    "combined": ("combined", "CombinedDetector", "any_contrast"),
 }
 
 
@@ -46,12 +48,21 @@ def detector_names() -> tuple[str, ...]:
 
 def trainable_names() -> tuple[str, ...]:
     """Names of the detectors that are trained or fitted on healthy scans."""
-    return tuple(name for name, (_, _, package) in _DETECTORS.items() if package is not None)
+    return tuple(name for name, (_, _, package) in _DETECTORS.items() if package is not None and name != "combined")
 
 
 def detector_for(contrast: Contrast) -> str:
-    """The detector that suits a contrast: the trained one where there is one, else the tissue reference."""
+    """The detector that suits a contrast: the trained one where there is one, else the tissue reference.
+
+    The network for any contrast is a second opinion: on FLAIR it adds nothing to the tissue reference yet.
+    """
     return "denoising" if contrast == "T1w" else "tissue"
+
+
+def embedded_folder(name: str) -> Path | None:
+    """The embedded package that a detector rests on, None where there is none."""
+    folder = _DETECTORS[name][2]
+    return _embedded(name, folder) if folder else None
 
 
 def load_detector(name: str, package: str | Path | None = None, device: str = "auto") -> Detector:

@@ -1,0 +1,106 @@
+"""Train the embedded any-contrast package on the shared data. Goes on where it was interrupted.
+
+    python Testing/train_any_contrast.py --run RUN --out PACKAGE [--data ../shared/data] [--minutes 60] [--threads 2]
+
+Learns from IXI T1w scans of the training part of ``cohort.split_subjects`` and from lesion-free FLAIR slices of SOOP
+subjects (``soop_slices``: patients without an acute lesion in that slice, not healthy people). Calibrated on 20 IXI
+scans that were not trained on. OpenNeuro ds002748 is never seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
+
+import soop_slices  # noqa: E402
+from BrainAnomalyLib.detectors.any_contrast import AnyContrastDetector  # noqa: E402
+from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
+from BrainAnomalyTrainingLib.cache import CachedScan  # noqa: E402
+from BrainAnomalyTrainingLib.calibration_run import calibrated  # noqa: E402
+from BrainAnomalyTrainingLib.cohort import CohortScan, shared_t1w_cohort, split_subjects  # noqa: E402
+from BrainAnomalyTrainingLib.cohort_preparation import prepared_reports  # noqa: E402
+from BrainAnomalyTrainingLib.package_export import Provenance, export_package  # noqa: E402
+from BrainAnomalyTrainingLib.run_folder import RunFolder  # noqa: E402
+from BrainAnomalyTrainingLib.trainer import Trainer  # noqa: E402
+from BrainAnomalyTrainingLib.training_options import TrainingOptions  # noqa: E402
+from healthy_evidence import evidence_tensors  # noqa: E402
+
+SCANNER = "IXI-HH"
+_CALIBRATION_SCANS, _VALIDATION_SCANS = 20, 4
+# Every fourth slice drawn is a FLAIR slice.
+_FLAIR_SHARE = 0.25
+
+
+def parts(data: Path) -> tuple[list[CohortScan], list[CohortScan], list[CohortScan]]:
+    """IXI scans to train on, to watch by, and to calibrate with."""
+    split = split_subjects(shared_t1w_cohort(data))
+    own, held_out = ([scan for scan in part if scan.scanner == SCANNER] for part in (split.training, split.calibration))
+    calibration = held_out + own[: _CALIBRATION_SCANS - len(held_out)]
+    rest = [scan for scan in own if scan not in calibration]
+    return rest[_VALIDATION_SCANS:], rest[:_VALIDATION_SCANS], calibration
+
+
+def prepared(scans: list[CohortScan], cache: Path, run: RunFolder) -> list[CachedScan]:
+    """The scans on the 2 mm grid, each prepared once."""
+    cache.mkdir(parents=True, exist_ok=True)
+    reports = prepared_reports(scans, Recipe(grid="template_2mm"), cache, run)
+    found = [report.cached for report in reports if report.cached is not None]
+    return sorted(found, key=lambda scan: scan.subject)
+
+
+def main() -> None:
+    """Train, calibrate, export."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, help="default: beside the run folder")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="the schedule is not shortened by it")
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--no-mirror", action="store_true", help="an ablation: the network does not see the mirror image"
+    )
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    run, cache = RunFolder(chosen.run), chosen.cache or chosen.run.parent / "cache"
+    training, validation, calibration = (prepared(part, cache, run) for part in parts(chosen.data))
+    flair = soop_slices.load(chosen.data)[0].scan()
+    share = round(len(training) * _FLAIR_SHARE / (1.0 - _FLAIR_SHARE))
+    preset = AnyContrastDetector.presets["paper"]
+    config = replace(preset.config, mirrors=not chosen.no_mirror)
+    preset = replace(preset, steps=chosen.steps, config=config)
+    options = TrainingOptions(
+        preset.steps, preset.batch, 7, chosen.minutes, "cpu", validate_every=1000, checkpoint_every=500
+    )
+    trainer = Trainer(AnyContrastDetector, preset, options, run)
+    trainer.fit([*training, *[flair] * share], validation)
+    detector = trainer.detector()
+    outcome = calibrated(detector, calibration, run)
+    assert isinstance(detector, AnyContrastDetector)
+    detector.calibration = {name: value.float().numpy() for name, value in outcome.tensors.items()}
+    tables, own = evidence_tensors(detector, chosen.data)
+    outcome = replace(outcome, tensors={**outcome.tensors, **tables})
+    detector.config = replace(detector.config, flair_threshold=own["FLAIR"], t2w_threshold=own["T2w"])
+    provenance = Provenance(
+        preset="paper",
+        training=training,
+        seed=7,
+        steps=trainer.step,
+        batch=preset.batch,
+        seconds=trainer.seconds,
+        losses=trainer.last_losses,
+        license="CC BY-SA 3.0",
+    )
+    export_package(chosen.out, detector, outcome, provenance)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Synthetic lesions in random contrasts, the network that learns from them, and the evidence it is combined by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from BrainAnomalyLib.detectors.any_contrast import AnyContrastConfig, AnyContrastDetector
+from BrainAnomalyLib.detectors.combined import COMPONENTS, CombinedDetector, at_2_mm, table_name
+from BrainAnomalyLib.detectors.learning import Batch
+from BrainAnomalyLib.detectors.lesion_synthesis import lesion_shape, random_contrast, with_lesions
+from BrainAnomalyLib.detectors.registry import detector_for, embedded_folder, load_detector, trainable_names
+from BrainAnomalyLib.detectors.tissue import TissueDetector
+from BrainAnomalyLib.errors import PackageError
+from BrainAnomalyLib.packages import read_package
+from BrainAnomalyLib.preparation.recipe import Recipe
+from BrainAnomalyLib.preparation.template import load_template
+from BrainAnomalyLib.scoring.evidence import LEVELS, MOST_EVIDENCE, evidence, evidence_table, mean_evidence
+from family_proof import on_template, prove
+from shared_data import needs
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def slices(count: int = 6, size: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
+    """Discs with a dark middle (fluid), a gray ring and a white rest."""
+    axes = torch.meshgrid(*[torch.linspace(-1, 1, size)] * 2, indexing="ij")
+    radius = (axes[0] ** 2 + axes[1] ** 2).sqrt()
+    mask = (radius < 0.9).float()
+    image = torch.where(radius < 0.25, 0.42, torch.where(radius > 0.7, 0.74, 1.0)) * mask
+    return image.expand(count, 1, size, size).clone(), mask.expand(count, 1, size, size).clone()
+
+
+def test_lesions_stay_in_the_brain_repeat_with_their_seed_and_truth_is_where_the_image_changed():
+    images, masks = slices(12)
+    ill, truth = with_lesions(images, masks, seeded(3), 0.0)
+    again, _ = with_lesions(images, masks, seeded(3), 0.0)
+    assert torch.equal(ill, again)
+    assert (ill[masks == 0] == 0).all()
+    assert (truth[masks == 0] == 0).all()
+    assert set(truth.unique().tolist()) <= {0.0, 1.0}
+    assert all(float(one.sum()) > 0 for one in truth[:8]) or float(truth.sum()) > 50
+    changed = (ill - images).abs()
+    assert float(changed[truth > 0].mean()) > 5 * float(changed[truth == 0].mean())
+
+
+def test_clean_slices_stay_clean_and_empty_ones_do_not_fail():
+    images, masks = slices()
+    ill, truth = with_lesions(images, masks, seeded(), 1.0)
+    assert torch.equal(ill, images)
+    assert not truth.any()
+    with_lesions(images * 0, masks * 0, seeded(), 0.0)
+
+
+def test_lesions_are_brighter_and_darker_and_of_all_sizes():
+    images, masks = slices(60)
+    ill, truth = with_lesions(images, masks, seeded(1), 0.0)
+    change = [float((a - b)[t > 0].mean()) for a, b, t in zip(ill, images, truth, strict=True) if t.any()]
+    assert min(change) < -0.1 < 0.1 < max(change)
+    areas = [float(lesion_shape(masks[0], seeded(seed)).sum()) for seed in range(40)]
+    assert min(areas) < 20 < 200 < max(areas)
+
+
+def test_contrasts_keep_white_matter_in_place_and_reorder_the_other_tissues():
+    images, masks = slices(80)
+    made = random_contrast(images, masks, seeded(2), 0.0)
+    middle = images.shape[-1] // 2
+    fluid, white = made[:, 0, middle, middle], made[:, 0, middle, middle + 12]
+    assert float((white - 1.0).abs().median()) < 0.1
+    assert float(fluid.min()) < 0.6
+    assert float(fluid.max()) > 1.5
+    assert (made[masks == 0] == 0).all()
+    assert torch.equal(random_contrast(images, masks, seeded(2), 1.0), images)
+
+
+def test_the_loss_falls_to_nothing_for_a_perfect_answer():
+    images, masks = slices(2)
+
+    config = AnyContrastConfig(natural_probability=1.0, clean_probability=0.0, crop=(48, 48))
+    generator = seeded(5)
+    probe = seeded(5)
+    random_contrast(images, masks, probe, 1.0)
+
+    class Perfect(torch.nn.Module):
+        def forward(self, seen: torch.Tensor) -> torch.Tensor:
+            ill, truth = with_lesions(images, masks, probe, 0.0)
+            assert torch.allclose(seen[:, :1], ill)
+            assert torch.allclose(seen[:, 1:], ill.flip(2))
+            return torch.cat([ill - images, 40.0 * truth - 20.0], dim=1)
+
+    parts = AnyContrastDetector.training_step(Perfect(), config, "find", Batch(images, masks, generator))
+    assert float(parts["loss"]) < 1e-3
+
+
+def test_a_mirrored_scan_gives_the_mirrored_answer():
+    torch.manual_seed(0)
+    config = AnyContrastConfig(channels=(8, 16), residual_units=1, crop=(48, 48))
+    network = AnyContrastDetector.build(config).eval()
+    images = torch.rand((2, 1, 48, 48), generator=seeded())
+    with torch.no_grad():
+        one, other = (
+            AnyContrastDetector.restore(network, config, seen, torch.ones_like(seen), seeded())
+            for seen in (images, images.flip(2))
+        )
+    assert one.raw is not None
+    assert other.raw is not None
+    torch.testing.assert_close(one.raw, other.raw.flip(2), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(one.pseudo_healthy, other.pseudo_healthy.flip(2), atol=1e-5, rtol=1e-4)
+
+
+def test_a_crop_that_does_not_fit_is_refused():
+    with pytest.raises(PackageError):
+        AnyContrastDetector.check(AnyContrastConfig(crop=(95, 112)))
+
+
+@needs("ds002748_t1_brain_2mm")
+def test_a_short_training_marks_lesions_it_was_never_shown():
+    proof = prove(AnyContrastDetector)
+    assert min(proof.lesion_ratios) > 1.5, proof
+    assert proof.trained_error < proof.untrained_error
+    assert proof.repeats
+
+
+def test_evidence_is_minus_log_p_inside_the_table_rises_beyond_it_and_is_bounded():
+    healthy = np.random.default_rng(0).exponential(size=400_000).astype(np.float32)
+    table = evidence_table(healthy)
+    np.testing.assert_allclose(evidence(table, table), LEVELS, atol=1e-3)
+    # For exponential values, p = exp(-x).
+    np.testing.assert_allclose(evidence(np.float32([2.3026, 4.6052]), table), [1.0, 2.0], atol=0.03)
+    far = evidence(np.float32([table[-1] + 1.0, table[-1] + 2.0, 1e9]), table)
+    assert LEVELS[-1] < far[0] < far[1] < far[2] == MOST_EVIDENCE
+
+
+def test_evidence_of_a_map_that_is_mostly_zero_is_zero_there():
+    healthy = np.concatenate([np.zeros(9000), np.linspace(0.1, 1.0, 1000)]).astype(np.float32)
+    table = evidence_table(healthy)
+    assert evidence(np.float32([0.0]), table)[0] == 0.0
+    assert evidence(np.float32([1.0]), table)[0] > 2.5
+    np.testing.assert_array_equal(mean_evidence([np.float32([1.0, 3.0]), np.float32([3.0, 3.0])]), [2.0, 3.0])
+
+
+def flair_like():
+    """The template's tissues at FLAIR intensities, with a bright lesion in white matter."""
+    template = load_template("template_1mm")
+    mask = template.white_matter + template.gray_matter + template.cerebrospinal_fluid > 0.5
+    image = template.white_matter + 1.15 * template.gray_matter + 0.4 * template.cerebrospinal_fluid
+    noise = np.random.default_rng(0).normal(scale=0.03, size=image.shape)
+    prepared = on_template((image + noise).astype(np.float32), mask, Recipe(grid="template_1mm"))
+    lesion = np.zeros_like(mask)
+    center = np.argwhere(template.white_matter > 0.98)
+    place = center[len(center) // 3]
+    distance = np.linalg.norm(np.indices(mask.shape).T - place, axis=-1).T
+    lesion[(distance < 6.0) & mask] = True
+    return replace(prepared, image=np.where(lesion, 1.6, prepared.image).astype(np.float32)), lesion
+
+
+def test_the_combined_map_has_both_components_and_sees_a_bright_lesion():
+    prepared, lesion = flair_like()
+    assert prepared.contrast.contrast == "FLAIR"
+    detector = load_detector("combined", device="cpu")
+    reconstruction = detector.reconstruct(prepared)
+    score = detector.score(prepared, reconstruction)
+    assert set(score.components) == set(COMPONENTS)
+    for part in score.components.values():
+        assert part[lesion].mean() > 10 * part[score.evaluated & ~lesion].mean()
+    np.testing.assert_allclose(score.anomaly, np.mean(list(score.components.values()), axis=0), atol=1e-5)
+    assert (score.anomaly[lesion] > detector.threshold_for("FLAIR").value).mean() > 0.5
+    assert reconstruction.pseudo_healthy[lesion].mean() < prepared.image[lesion].mean()
+    np.testing.assert_array_equal(score.evaluated, TissueDetector().score(prepared, None).evaluated)
+
+
+def test_the_scan_on_the_networks_grid_keeps_its_intensities():
+    prepared, _ = flair_like()
+    small = at_2_mm(prepared)
+    assert small.image.shape == small.template.grid.shape
+    sure = small.brain_mask & (small.template.white_matter > 0.95)
+    assert float(np.median(small.image[sure])) == pytest.approx(1.0, abs=0.03)
+
+
+def test_the_network_is_a_second_opinion_and_its_package_serves_both_detectors():
+    assert detector_for("FLAIR") == detector_for("T2w") == "tissue"
+    assert "combined" not in trainable_names()
+    assert embedded_folder("combined") == embedded_folder("any_contrast")
+    detector = load_detector("combined", device="cpu")
+    assert isinstance(detector, CombinedDetector)
+    assert detector.threshold_for("T2w").value != detector.threshold_for("FLAIR").value
+    assert detector.package_identity == load_detector("any_contrast", device="cpu").package_identity
+
+
+def test_a_package_without_tables_is_refused_in_words(tmp_path, monkeypatch):
+    package = read_package(embedded_folder("any_contrast"))
+    bare = {name: value for name, value in package.calibration().items() if not name.startswith("evidence_")}
+    monkeypatch.setattr(type(package), "calibration", lambda self: bare)
+    with pytest.raises(PackageError, match="no evidence tables"):
+        CombinedDetector.from_package(package, "cpu")
+
+
+def test_tables_are_named_by_component_and_contrast():
+    assert table_name("tissue", "T2w") == "evidence_tissue_T2w"
