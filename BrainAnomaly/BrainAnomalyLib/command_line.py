@@ -23,7 +23,7 @@ from .evaluation_commands import add_evaluate_parser, run_evaluate
 from .jobs import DetectionJob, Outcome, in_plain_words, run_job
 from .package_commands import add_package_parser, run_package
 from .preparation.brain_mask import BrainMaskMethod
-from .progress import Progress, silent
+from .progress import Progress, progress_lines, silent
 from .results import RESEARCH_USE
 from .volumes import CONTRASTS
 
@@ -58,15 +58,6 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the program with exit code 2."""
         self.exit(2, f"error: {message}. See {self.prog} --help.\n")
-
-
-def progress_lines(stream: TextIO) -> Progress:
-    """A progress callback that writes lines such as ``[ 45 %] Aligning with the template``."""
-
-    def report(stage: str, fraction: float) -> None:
-        print(f"[{round(100 * fraction):3d} %] {stage}", file=stream, flush=True)
-
-    return report
 
 
 def _detect(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:

@@ -19,7 +19,7 @@ from .evaluation.scan import EvaluatedScan
 from .evaluation.scan_table import scan_records
 from .evaluation.summary import summarize
 from .evaluation.tables import Table, markdown, write_tables
-from .progress import Progress, part, silent
+from .progress import Progress, part, progress_lines, silent
 from .results import check_folder
 
 _SOME_FAILED = 3
@@ -54,7 +54,7 @@ def run_evaluate(options: argparse.Namespace, output: TextIO, messages: TextIO) 
     cases = find_cases(options.cohort, options.without_truth == "healthy")
     healthy = find_cases(options.healthy, True) if options.healthy else []
     out = _empty_folder(options.out)
-    progress = silent if options.quiet else _lines(messages)
+    progress = silent if options.quiet else progress_lines(messages)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-evaluating-", dir=out.parent) as scratch:
@@ -130,10 +130,3 @@ def _empty_folder(folder: Path) -> Path:
 def _fresh(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-def _lines(stream: TextIO) -> Progress:
-    def report(stage: str, fraction: float) -> None:
-        print(f"[{round(100 * fraction):3d} %] {stage}", file=stream, flush=True)
-
-    return report

@@ -126,11 +126,8 @@ def _training_free() -> Iterator[Model]:
 
 
 def _facts_of(folder: Path) -> dict[str, Any]:
-    """Cohort, license and size of the embedded package that a detector rests on."""
-    try:
-        package = _model(folder, embedded=True)
-    except BrainAnomalyError as error:
-        return {"problem": error.sentence()}
+    """Cohort and license of the embedded package that a detector rests on."""
+    package = _model(folder, embedded=True)
     return {"cohort": package.cohort, "license": package.license, "problem": package.problem}
 
 
