@@ -17,7 +17,7 @@ from .evaluation.protocols import PROTOCOLS
 from .evaluation.run import Collected, collect
 from .evaluation.scan import EvaluatedScan
 from .evaluation.scan_table import scan_records
-from .evaluation.summary import summarize
+from .evaluation.summary import lesion_threshold_of, summarize
 from .evaluation.tables import Table, markdown, write_tables
 from .progress import Progress, part, progress_lines, silent
 from .results import check_folder
@@ -37,8 +37,12 @@ def add_evaluate_parser(subparsers: Any, common: argparse.ArgumentParser) -> Non
     parser.add_argument(
         "--protocol", action="append", choices=tuple(PROTOCOLS), help="may be repeated; default: default"
     )
-    parser.add_argument(
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
         "--threshold", type=float, metavar="X", help="chosen on other scans with lesions; a further row"
+    )
+    chosen.add_argument(
+        "--validation", type=Path, metavar="COHORT", help="scans of other subjects with lesions, to choose it on"
     )
     parser.add_argument("--healthy", type=Path, metavar="COHORT", help="healthy scans for thresholds by healthy rate")
     parser.add_argument("--without-truth", choices=("healthy",), help="what scans without a truth are")
@@ -52,13 +56,16 @@ def run_evaluate(options: argparse.Namespace, output: TextIO, messages: TextIO) 
     if options.bootstrap < 0:
         raise OptionsError("The number of resamples must be zero or more.", "Leave --bootstrap out for 1000.")
     cases = find_cases(options.cohort, options.without_truth == "healthy")
-    healthy = find_cases(options.healthy, True) if options.healthy else []
+    further = {
+        "healthy": find_cases(options.healthy, True) if options.healthy else [],
+        "validation": _validation(options.validation, cases) if options.validation else [],
+    }
     out = _empty_folder(options.out)
     progress = silent if options.quiet else progress_lines(messages)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-evaluating-", dir=out.parent) as scratch:
-            result = _evaluated(cases, healthy, Path(scratch), options, progress)
+            result = _evaluated(cases, further, Path(scratch), options, progress)
             write_tables(_fresh(Path(scratch) / "tables"), result.tables, result.notes, result.pictures, result.scans)
             if out.exists():
                 out.rmdir()
@@ -84,34 +91,47 @@ class _Result:
     failed: bool
 
 
+def _validation(place: Path, cases: list[Case]) -> list[Case]:
+    """Cases to choose a threshold on. Raises OptionsError if one of their subjects is evaluated too."""
+    chosen = find_cases(place)
+    both = {case.subject for case in chosen} & {case.subject for case in cases}
+    if both:
+        raise OptionsError(
+            f"The subject '{min(both)}' is in the cohort and in the validation cohort.",
+            "A threshold must come from other subjects; take the subject out of one of them.",
+        )
+    return chosen
+
+
 def _evaluated(
-    cases: list[Case], healthy: list[Case], scratch: Path, options: argparse.Namespace, progress: Progress
+    cases: list[Case], further: dict[str, list[Case]], scratch: Path, options: argparse.Namespace, progress: Progress
 ) -> _Result:
     detectors = list(dict.fromkeys(options.detector or ["auto"]))
-    share = len(cases) / (len(cases) + len(healthy))
-    ways = part(progress, 0.0, share), part(progress, share, 1.0)
-    found = collect(cases, detectors, _fresh(scratch / "cases"), options.package, options.device, ways[0])
-    calm = None
-    if healthy:
-        calm = collect(healthy, detectors, _fresh(scratch / "healthy"), options.package, options.device, ways[1])
-    failures = found.failures + (calm.failures if calm else [])
+    cohorts = {name: some for name, some in {"cases": cases, **further}.items() if some}
+    count, done, found = sum(len(some) for some in cohorts.values()), 0, {}
+    for name, some in cohorts.items():
+        way = part(progress, done / count, (done + len(some)) / count)
+        found[name] = collect(some, detectors, _fresh(scratch / name), options.package, options.device, way)
+        done += len(some)
+    failures = [failure for collected in found.values() for failure in collected.failures]
     notes = [f"Left out: {failure.case.scan.name}: {failure.reason}" for failure in failures]
     result = _Result([], notes, {}, [], bool(failures))
-    _fill(result, found, calm, detectors, options)
+    _fill(result, found, detectors, options)
     return result
 
 
-def _fill(
-    result: _Result, found: Collected, calm: Collected | None, detectors: list[str], options: argparse.Namespace
-) -> None:
+def _fill(result: _Result, found: dict[str, Collected], detectors: list[str], options: argparse.Namespace) -> None:
     """Tables and pictures, one detector's maps in memory at a time."""
     lines: dict[str, Curve] = {}
     shown: dict[str, list[EvaluatedScan]] = {}
     for name in detectors:
-        scans = found.scans(name)
-        healthy = [scan for scan in calm.scans(name) if scan.healthy] if calm else []
+        scans = found["cases"].scans(name)
+        healthy = [scan for scan in found["healthy"].scans(name) if scan.healthy] if "healthy" in found else []
         for protocol in dict.fromkeys(options.protocol or ["default"]):
-            rows = summarize(scans, protocol, healthy, options.bootstrap, options.threshold)
+            threshold = options.threshold
+            if "validation" in found:
+                threshold = lesion_threshold_of(found["validation"].scans(name), protocol)
+            rows = summarize(scans, protocol, healthy, options.bootstrap, threshold)
             result.tables.append(Table(name, protocol, rows))
         result.scans += scan_records(name, scans)
         if not all(scan.healthy for scan in scans):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
+from BrainAnomalyLib.evaluation.healthy import clopper_pearson
 from BrainAnomalyLib.geometry import Array, FloatArray, MaskArray
 
 SMOOTHING_VOXELS = 2.0
@@ -154,14 +155,6 @@ class Rate:
     rate: float
     low: float
     high: float
-
-
-def clopper_pearson(successes: float, trials: float, confidence: float = _CONFIDENCE) -> tuple[float, float]:
-    """Exact binomial interval (Clopper & Pearson 1934); counts may be effective ones and need not be whole."""
-    tail = (1.0 - confidence) / 2.0
-    low = stats.beta.ppf(tail, successes, trials - successes + 1.0) if successes > 0 else 0.0
-    high = stats.beta.ppf(1.0 - tail, successes + 1.0, trials - successes) if successes < trials else 1.0
-    return float(low), float(high)
 
 
 def clustered_rate(rates: Array) -> Rate:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from BrainAnomalyLib.evaluation.healthy import clopper_pearson
 from BrainAnomalyLib.findings.components import connected_components
 from BrainAnomalyLib.package_schema import fault
 from BrainAnomalyLib.packages import read_package
@@ -31,7 +32,6 @@ from BrainAnomalyTrainingLib.calibration_statistics import (
     HealthyResidual,
     PooledQuantiles,
     ResidualSums,
-    clopper_pearson,
     clustered_rate,
     counted_rate,
     histogram,

@@ -15,7 +15,7 @@ from BrainAnomalyLib.evaluation.cohort import find_cases, read_truth
 from BrainAnomalyLib.evaluation.healthy_rows import falling_fit
 from BrainAnomalyLib.evaluation.rows import Row
 from BrainAnomalyLib.evaluation.scan import EvaluatedScan
-from BrainAnomalyLib.evaluation.summary import summarize
+from BrainAnomalyLib.evaluation.summary import lesion_threshold_of, summarize
 from BrainAnomalyLib.evaluation.tables import Table, differences, page
 from BrainAnomalyLib.volumes import read_scan
 from engine_process import engine
@@ -127,6 +127,15 @@ def test_every_row_says_how_many_and_whence_its_threshold() -> None:
     assert best.low <= best.value <= best.high
 
 
+def test_a_threshold_of_validation_scans_is_their_best_and_wants_lesions() -> None:
+    others = [made("v1", True, 5), made("v2", True, 6)]
+    assert lesion_threshold_of(others) == pytest.approx(1.0, abs=0.02)
+    oracle = rows_of(others)["Dice per scan", "oracle-dataset"].threshold
+    assert lesion_threshold_of(others) == oracle
+    with pytest.raises(OptionsError, match="no lesion"):
+        lesion_threshold_of([made("v3", False, 7)])
+
+
 def test_promised_and_realised_rates_stand_side_by_side() -> None:
     rows = rows_of([made("s", True, 0), made("h1", False, 1), made("h2", False, 2)])
     realised = rows["healthy voxels above, promised 10.0%", "package, by rate"].estimate
@@ -205,6 +214,21 @@ def test_the_numbers_of_a_real_run_are_plausible(finished) -> None:
         scans = list(csv.DictReader(stream))
     assert [(row["detector"], row["subject"]) for row in scans] == [("histogram", "p1"), ("tissue", "p1")]
     assert float(scans[0]["lesion_ml"]) == pytest.approx(4.0 / 3.0 * np.pi * 0.8**3, rel=0.05)
+
+
+def test_a_threshold_may_come_from_other_subjects_only(cohort: Path, tmp_path: Path) -> None:
+    lines = [f"{cohort / 'p1_FLAIR.nii.gz'},{cohort / 'p1_lesion.nii.gz'}"]
+    own = table(tmp_path, "scan,truth,subject", *(f"{line},p1" for line in lines))
+    process = engine("evaluate", own, "--validation", own, "--out", tmp_path / "out")
+    assert process.returncode == 2
+    assert b"'p1' is in the cohort and in the validation cohort" in process.stderr
+    other = tmp_path / "other.csv"
+    other.write_text(own.read_text().replace(",p1", ",p9"), encoding="utf-8")
+    options = ("--detector", "tissue", "--validation", other, "--bootstrap", "0", "--json", "--quiet")
+    process = engine("evaluate", own, "--out", tmp_path / "out", *options)
+    assert process.returncode == 0, process.stderr
+    found = {row["threshold_source"]: row for row in json.loads(process.stdout) if row["metric"] == "Dice per scan"}
+    assert found["lesion-validation"]["threshold"] == pytest.approx(found["oracle-dataset"]["threshold"], rel=1e-4)
 
 
 def test_a_folder_with_other_files_is_left_alone(cohort: Path) -> None:

@@ -9,8 +9,8 @@ from sklearn import metrics as reference
 from BrainAnomalyLib.evaluation.bootstrap import PooledCounts, estimate_mean, paired_difference
 from BrainAnomalyLib.evaluation.healthy import (
     calibration_errors,
+    clopper_pearson,
     false_positives,
-    interval_of_count,
     rate_thresholds,
     realised_rate,
     reconstruction_health,
@@ -236,8 +236,8 @@ def test_thresholds_by_rate_keep_their_promise_where_they_were_made() -> None:
 
 
 def test_clopper_pearson_by_hand() -> None:
-    assert interval_of_count(0, 19) == pytest.approx((0.0, 1.0 - 0.025 ** (1 / 19)))
-    assert interval_of_count(19, 19) == pytest.approx((0.025 ** (1 / 19), 1.0))
+    assert clopper_pearson(0, 19) == pytest.approx((0.0, 1.0 - 0.025 ** (1 / 19)))
+    assert clopper_pearson(19, 19) == pytest.approx((0.025 ** (1 / 19), 1.0))
 
 
 def test_uniformity_by_hand() -> None:

@@ -50,11 +50,11 @@ def realised_rate(scans: Sequence[EvaluatedScan], threshold: float) -> float:
     return float(np.mean([np.mean(scan.anomaly[scan.evaluated] > threshold) for scan in scans]))
 
 
-def interval_of_count(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact binomial interval of a share (Clopper & Pearson 1934)."""
+def clopper_pearson(successes: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact binomial interval (Clopper & Pearson 1934); counts may be effective ones and need not be whole."""
     tail = (1.0 - confidence) / 2.0
-    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-    high = stats.beta.ppf(1.0 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    low = stats.beta.ppf(tail, successes, trials - successes + 1.0) if successes > 0 else 0.0
+    high = stats.beta.ppf(1.0 - tail, successes + 1.0, trials - successes) if successes < trials else 1.0
     return float(low), float(high)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..findings.components import connected_components
 from .bootstrap import Estimate, PooledCounts, estimate_mean, estimate_ratio
-from .healthy import interval_of_count, reconstruction_health, uniformity
+from .healthy import clopper_pearson, reconstruction_health, uniformity
 from .protocols import EvaluationProtocol
 from .rows import Row, common_threshold, plain
 from .scan import EvaluatedScan
@@ -48,7 +48,7 @@ def _findings(scans: Sequence[EvaluatedScan], protocol: EvaluationProtocol, boot
 
 
 def _share(count: int, scans: Sequence[EvaluatedScan]) -> Estimate:
-    low, high = interval_of_count(count, len(scans))
+    low, high = clopper_pearson(count, len(scans))
     return Estimate(count / len(scans), low, high, len({scan.subject for scan in scans}))
 
 

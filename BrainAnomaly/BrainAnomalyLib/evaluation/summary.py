@@ -33,7 +33,7 @@ from .voxels import (
     trapezoid_auprc,
 )
 
-__all__ = ["Row", "summarize"]
+__all__ = ["Row", "lesion_threshold_of", "summarize"]
 _FROC_RESAMPLES = 200
 
 
@@ -60,6 +60,18 @@ def summarize(
     if "healthy" in chosen.groups:
         rows += healthy_rows([scan for scan in made if scan.healthy] + calm, chosen, bootstrap)
     return rows + (reconstruction_rows(made, bootstrap) if "reconstruction" in chosen.groups else [])
+
+
+def lesion_threshold_of(scans: Sequence[EvaluatedScan], protocol: EvaluationProtocol | str = "default") -> float:
+    """The threshold of the largest dataset-wise Dice of validation scans with lesions, on the protocol's grid.
+
+    Raises OptionsError where no scan has a lesion.
+    """
+    chosen = protocol_named(protocol) if isinstance(protocol, str) else protocol
+    made = [applied(chosen, scan) for scan in scans]
+    if all(scan.healthy for scan in made):
+        raise OptionsError("The validation cohort has no lesion.", "Give scans with lesions, or leave it out.")
+    return _Pool(made, (), chosen, 0, None).oracle()
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,11 +161,14 @@ class _Pool:
         estimate = self._ratio(overlaps.tolist(), sizes.tolist())
         return self._row(f"best Dice, {name}", estimate, threshold, "oracle-dataset")
 
+    def oracle(self) -> float:
+        """The threshold of the largest dataset-wise Dice by the protocol's own search."""
+        searches = {"linear": "linear grid", "quantile": "quantile grid", "fixed": "fixed grid"}
+        return self._optima()[searches.get(self.protocol.grid, "bisection")][0]
+
     def _choices(self) -> list[_Choice]:
         count = len(self.scans)
-        searches = {"linear": "linear grid", "quantile": "quantile grid", "fixed": "fixed grid"}
-        oracle = self._optima()[searches.get(self.protocol.grid, "bisection")][0]
-        found = [_Choice("oracle-dataset", (oracle,) * count)]
+        found = [_Choice("oracle-dataset", (self.oracle(),) * count)]
         if self.lesion_threshold is not None:
             found.append(_Choice("lesion-validation", (self.lesion_threshold,) * count))
         own = tuple(scan.threshold for scan in self.scans)
