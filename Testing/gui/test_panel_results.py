@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,32 @@ class TestViews:
         assert panel.panel.parameters.overlayOpacity == pytest.approx(0.3)
         host.click(panel.ui.overlayCheckBox)
         assert all(one.GetForegroundOpacity() == 0.0 for one in shown)
+
+    def test_each_map_that_a_combined_one_is_made_of_can_be_shown(self, host, panel, node):
+        assert not panel.ui.mapComboBox.enabled
+        made = real_detection()
+        parts = {"tissue": made.anomaly * 0.5, "network": made.anomaly * 0.9}
+        panel.logic.sceneLogic.apply(replace(made, components=parts), node)
+        panel.panel.results.refresh(node)
+        nodes = panel.logic.resultNodes(node)
+        maps = [nodes.anomaly_map, nodes.tissue_evidence, nodes.network_evidence]
+        box = panel.ui.mapComboBox
+        assert box.enabled
+        assert [box.itemText(index) for index in range(box.count)] == [one.GetName() for one in maps]
+        host.click(panel.ui.showSlicesButton)
+        for index, wanted in ((2, maps[2]), (1, maps[1])):
+            box.currentIndex = index
+            assert {one.GetForegroundVolumeID() for one in composites()} == {wanted.GetID()}
+        panel.ui.opacitySlider.value = 0.4
+        assert {one.GetForegroundOpacity() for one in composites()} == {0.4}
+        panel.panel.results.refresh(node)
+        assert box.currentIndex == 1
+        host.click(panel.ui.showSlicesButton)
+        assert {one.GetForegroundVolumeID() for one in composites()} == {maps[1].GetID()}
+        limit = panel.ui.thresholdSlider.value * 1.5
+        panel.logic.setThreshold(node, limit)
+        lowest = maps[1].GetScalarVolumeDisplayNode().GetLowerThreshold()
+        assert lowest == pytest.approx(limit, rel=1e-5)
 
     def test_before_and_after_change_places(self, host, panel, node):
         host.click(panel.ui.showSlicesButton)

@@ -23,6 +23,13 @@ DETECTOR = {
     "default_threshold": 3.0,
     "package": "ab" * 32,
 }
+# All components that a combined detector may have, each with a map of its own.
+COMPONENTS = {
+    "denoising": np.float32(0.5),
+    "tissue": np.float32(1.5),
+    "network": np.float32(0.8),
+    "asymmetry": np.float32(0.1),
+}
 
 
 def oblique_affine(codes: str = "LAS", degrees: float = 17.0) -> np.ndarray:
@@ -92,6 +99,7 @@ def detection_of(node, reconstructs=True, threshold=3.0, minimum_mm3=20.0, anoma
         detector=detector or DETECTOR,
         threshold_source="1 % of healthy brain voxels",
         warnings=("Only an example; with a semicolon: and a colon.",),
+        components={name: anomaly * weight for name, weight in COMPONENTS.items()} if reconstructs else {},
     )
 
 

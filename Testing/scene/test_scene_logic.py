@@ -56,6 +56,8 @@ class TestResultNodes:
         for name in ("pseudo_healthy", "uncertainty", "residual"):
             np.testing.assert_array_equal(voxels(getattr(nodes, name)), getattr(detection, name))
         np.testing.assert_array_equal(voxels(nodes.anomaly_map), detection.anomaly)
+        for name, part in detection.components.items():
+            np.testing.assert_array_equal(voxels(getattr(nodes, f"{name}_evidence")), part)
         assert all(getattr(nodes, field.name) is not None for field in fields(nodes))
 
     def test_every_kind_of_node_is_named_in_one_place(self):
@@ -126,6 +128,7 @@ class TestRunAgain:
         logic.apply(detection_of(volume), volume)
         nodes = logic.apply(detection_of(volume, reconstructs=False), volume)
         assert (nodes.pseudo_healthy, nodes.uncertainty, nodes.residual) == (None, None, None)
+        assert nodes.maps() == [nodes.anomaly_map]
         assert node_ids(scene) == without
 
     @pytest.mark.parametrize("role", list(RESULT_KINDS))

@@ -22,6 +22,7 @@ class Views:
         self._node: VolumeNode | None = None
         ui.showSlicesButton.connect("clicked()", self.onShowSlices)
         ui.threeUpButton.connect("toggled(bool)", self.onThreeUp)
+        ui.mapComboBox.connect("currentIndexChanged(int)", self.onMapChosen)
         ui.opacitySlider.connect("valueChanged(double)", self.onOpacityChanged)
         ui.overlayCheckBox.connect("toggled(bool)", self.onOverlayToggled)
         ui.legendCheckBox.connect("toggled(bool)", self.onLegendToggled)
@@ -39,6 +40,7 @@ class Views:
         button = self._ui.beforeAfterButton
         button.enabled = healthy
         button.toolTip = _before_after_text() if healthy else _("This result has no pseudo-healthy scan.")
+        self._fill_maps(nodes)
         self._read_states(nodes)
 
     def showResult(self, node: VolumeNode) -> None:
@@ -58,6 +60,7 @@ class Views:
             with self._messages.plain():
                 self._logic.showInSliceViews(self._node, float(self._ui.opacitySlider.value))
                 slicer.app.layoutManager().resetSliceViews()
+            self.onMapChosen(self._ui.mapComboBox.currentIndex)
 
     def onThreeUp(self, wanted: bool) -> None:
         """Three linked views side by side, or the layout from before."""
@@ -67,7 +70,17 @@ class Views:
                 self._layouts.back()
             elif nodes is not None and self._node is not None:
                 self._layouts.showThreeUp(self._node, nodes.pseudo_healthy, nodes.anomaly_map)
-                self._set_opacity()
+                self.onMapChosen(self._ui.mapComboBox.currentIndex)
+
+    def onMapChosen(self, index: int) -> None:
+        """Another map of this result wherever one of them lies over something."""
+        maps = self._maps()
+        if not 0 <= index < len(maps):
+            return
+        for composite in _composites():
+            if composite.GetForegroundVolumeID() in [node.GetID() for node in maps]:
+                composite.SetForegroundVolumeID(maps[index].GetID())
+        self._set_opacity()
 
     def onOpacityChanged(self, value: float) -> None:
         """Another opacity of the map."""
@@ -79,10 +92,9 @@ class Views:
 
     def onLegendToggled(self, shown: bool) -> None:
         """The color legend, or none."""
-        nodes = self._nodes()
-        legend = None if nodes is None or nodes.anomaly_map is None else legend_of(nodes.anomaly_map)
-        if legend is not None:
-            legend.SetVisibility(shown)
+        for node in self._maps():
+            if (legend := legend_of(node)) is not None:
+                legend.SetVisibility(shown)
 
     def onBeforeAfter(self, healthy: bool) -> None:
         """The pseudo-healthy scan in the place of the scan, or back."""
@@ -109,17 +121,31 @@ class Views:
                 nodes.segmentation.RemoveClosedSurfaceRepresentation()
 
     def _set_opacity(self) -> None:
-        """Opacity of this result's map wherever it lies over something."""
-        nodes = self._nodes()
-        if nodes is None or nodes.anomaly_map is None:
-            return
+        """Opacity of this result's maps wherever one lies over something."""
+        shown = [node.GetID() for node in self._maps()]
         opacity = float(self._ui.opacitySlider.value) if self._ui.overlayCheckBox.checked else 0.0
         for composite in _composites():
-            if composite.GetForegroundVolumeID() == nodes.anomaly_map.GetID():
+            if composite.GetForegroundVolumeID() in shown:
                 composite.SetForegroundOpacity(opacity)
 
     def _nodes(self) -> DetectionNodes | None:
         return None if self._node is None else self._logic.resultNodes(self._node)
+
+    def _maps(self) -> list[VolumeNode]:
+        nodes = self._nodes()
+        return [] if nodes is None else nodes.maps()
+
+    def _fill_maps(self, nodes: DetectionNodes | None) -> None:
+        """Offer the result's map and those it is made of; the one that is shown is chosen."""
+        box, maps = self._ui.mapComboBox, [] if nodes is None else nodes.maps()
+        shown = [node for node in maps if any(view.GetForegroundVolumeID() == node.GetID() for view in _composites())]
+        wasBlocked = box.blockSignals(True)
+        box.clear()
+        for node in maps:
+            box.addItem(node.GetName())
+        box.currentIndex = maps.index(shown[0]) if shown else 0
+        box.blockSignals(wasBlocked)
+        box.enabled = len(maps) > 1
 
     def _read_states(self, nodes: DetectionNodes | None) -> None:
         """Set the buttons by what the scene shows."""

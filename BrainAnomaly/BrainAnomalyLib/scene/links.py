@@ -33,6 +33,10 @@ RESULT_KINDS: dict[str, tuple[str, str]] = {
     "pseudo_healthy": ("vtkMRMLScalarVolumeNode", "pseudo-healthy"),
     "uncertainty": ("vtkMRMLScalarVolumeNode", "uncertainty"),
     "residual": ("vtkMRMLScalarVolumeNode", "residual"),
+    "denoising_evidence": ("vtkMRMLScalarVolumeNode", "denoising evidence"),
+    "tissue_evidence": ("vtkMRMLScalarVolumeNode", "tissue evidence"),
+    "network_evidence": ("vtkMRMLScalarVolumeNode", "network evidence"),
+    "asymmetry_evidence": ("vtkMRMLScalarVolumeNode", "asymmetry evidence"),
     "segmentation": ("vtkMRMLSegmentationNode", "anomalous regions"),
     "findings_table": ("vtkMRMLTableNode", "findings"),
     "profile_table": ("vtkMRMLTableNode", "slice profile"),
@@ -40,6 +44,9 @@ RESULT_KINDS: dict[str, tuple[str, str]] = {
     "mean_anomaly_series": ("vtkMRMLPlotSeriesNode", "slice mean anomaly"),
     "profile_chart": ("vtkMRMLPlotChartNode", "slice profile chart"),
 }
+
+# Component of a combined map -> role of the volume that shows it.
+EVIDENCE_ROLES = {role.removesuffix("_evidence"): role for role in RESULT_KINDS if role.endswith("_evidence")}
 
 
 def result_node(input_node: VolumeNode, role: str) -> Node | None:

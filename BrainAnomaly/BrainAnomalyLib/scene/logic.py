@@ -17,6 +17,7 @@ from ..volumes import Contrast, Scan
 from .color_table import remove_color_node_if_unused, show_above, show_as_gray, show_as_heat
 from .findings_table import write_findings
 from .links import (
+    EVIDENCE_ROLES,
     RESULT_KINDS,
     PlotChartNode,
     PlotSeriesNode,
@@ -54,12 +55,21 @@ class DetectionNodes:
     pseudo_healthy: VolumeNode | None
     uncertainty: VolumeNode | None
     residual: VolumeNode | None
+    denoising_evidence: VolumeNode | None
+    tissue_evidence: VolumeNode | None
+    network_evidence: VolumeNode | None
+    asymmetry_evidence: VolumeNode | None
     segmentation: SegmentationNode | None
     findings_table: TableNode | None
     profile_table: TableNode | None
     normality_series: PlotSeriesNode | None
     mean_anomaly_series: PlotSeriesNode | None
     profile_chart: PlotChartNode | None
+
+    def maps(self) -> list[VolumeNode]:
+        """The anomaly map, first, and the components it is made of, as far as they are there."""
+        nodes = [self.anomaly_map, *(getattr(self, role) for role in EVIDENCE_ROLES.values())]
+        return [node for node in nodes if node is not None]
 
 
 def run_in_process(scan: Scan, detector_name: str, options: DetectionOptions, progress: Progress) -> Detection:
@@ -271,6 +281,7 @@ def _write_volumes(detection: Detection, record: RunRecord, input_node: VolumeNo
         "pseudo_healthy": detection.pseudo_healthy,
         "uncertainty": detection.uncertainty,
         "residual": detection.residual,
+        **{role: detection.components.get(name) for name, role in EVIDENCE_ROLES.items()},
     }
     for role, array in volumes.items():
         if array is None:
@@ -285,9 +296,12 @@ def _write_volumes(detection: Detection, record: RunRecord, input_node: VolumeNo
 
 
 def _show_volume(node: VolumeNode, role: str, record: RunRecord, input_node: VolumeNode) -> None:
-    """Window of a result volume. Only the heat map is meant for an overlay, the others wait until they are chosen."""
+    """Window of a result volume. Only the maps are meant for an overlay, the others wait until they are chosen.
+
+    Components are evidence as the combined map is: the same colors and threshold, so that they compare.
+    """
     low, high = _window(input_node)
-    if role == "anomaly_map":
+    if role == "anomaly_map" or role in EVIDENCE_ROLES.values():
         show_as_heat(node, record.threshold, record.display_maximum, record.legend_title)
     elif role == "pseudo_healthy":
         show_as_gray(node, low, high)
@@ -320,7 +334,9 @@ def _rewrite_findings(
 ) -> None:
     """Segment, table and display for another threshold; what the user deleted comes back."""
     anomaly_map = _required_map(input_node)
-    show_above(anomaly_map, record.threshold, record.display_maximum)
+    for role in ("anomaly_map", *EVIDENCE_ROLES.values()):
+        if (node := result_node(input_node, role)) is not None:
+            show_above(node, record.threshold, record.display_maximum)
     had_segmentation = result_node(input_node, "segmentation") is not None
     segmentation = ensure_node(input_node, "segmentation")
     mask = kept_mask(findings, rejected)

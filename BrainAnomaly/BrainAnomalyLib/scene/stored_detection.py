@@ -14,7 +14,7 @@ from ..findings.table import Findings
 from ..geometry import FloatArray
 from ..preparation.contrast import ContrastGuess
 from ..preparation.quality import RegistrationQuality
-from .links import TableNode, VolumeNode, result_node
+from .links import EVIDENCE_ROLES, TableNode, VolumeNode, result_node
 from .profile_plot import MEAN, NORMALITY, POSITION
 from .review import kept_mask
 from .run_record import RunRecord, read_record
@@ -53,6 +53,7 @@ def detection_from_scene(input_node: VolumeNode, findings: Findings, rejected: f
         detector=dict(record.details["detector"]),
         threshold_source=record.threshold_source,
         warnings=record.warnings,
+        components=_components(input_node),
     )
 
 
@@ -79,6 +80,12 @@ def _values(node: VolumeNode) -> FloatArray:
 def _result(input_node: VolumeNode, role: str) -> FloatArray | None:
     node = result_node(input_node, role)
     return None if node is None or node.GetImageData() is None else _values(node)
+
+
+def _components(input_node: VolumeNode) -> dict[str, FloatArray]:
+    """The maps that a combined map is made of, by name."""
+    found = {name: _result(input_node, role) for name, role in EVIDENCE_ROLES.items()}
+    return {name: part for name, part in found.items() if part is not None}
 
 
 def _profile(input_node: VolumeNode) -> SliceProfile:
