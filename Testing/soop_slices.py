@@ -6,15 +6,27 @@ slices without an acute lesion count as healthy, although the patients are not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from BrainAnomalyLib.detectors.base import Reconstruction
+from BrainAnomalyLib.detectors.combined import CombinedDetector
 from BrainAnomalyLib.detectors.fitting import center_fit
+from BrainAnomalyLib.preparation.prepared import PreparedScan
+from BrainAnomalyLib.preparation.recipe import Recipe
+from BrainAnomalyLib.preparation.template import load_template
+from family_proof import on_template
 
 GRID = (96, 112)
+_RECIPE = Recipe(grid="template_2mm")
+# Copies of a slice on either side, so that what smooths and erodes in three dimensions has something to work on.
+_COPIES = 2
 _LEAST_BRAIN_PIXELS = 2000
+_HEIGHT_MM = 18.0
+# Sure white matter this much brighter than its own median counts as a chronic lesion.
+_BRIGHT = 1.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +57,46 @@ class SliceScan:
         return self.slices.brain_mask
 
 
+def template_slice() -> int:
+    """Which axial slice of the 2 mm template the slices are."""
+    affine = load_template("template_2mm").grid.affine
+    return round(float((np.linalg.inv(affine) @ [0.0, 0.0, _HEIGHT_MM, 1.0])[2]))
+
+
+def as_slab(slices: Slices, index: int) -> PreparedScan:
+    """One slice, five times over, in the template's place; white matter is 1, as the preparation has it."""
+    template, height = load_template("template_2mm"), template_slice()
+    image, mask = np.zeros(template.grid.shape, dtype=np.float32), np.zeros(template.grid.shape, dtype=bool)
+    inside = slices.brain_mask[..., index]
+    white = inside & (template.white_matter[:, :, height] > 0.8)
+    levels = slice(height - _COPIES, height + _COPIES + 1)
+    image[:, :, levels] = (slices.image[..., index] / np.median(slices.image[..., index][white]))[..., None]
+    mask[:, :, levels] = inside[..., None]
+    slab = on_template(image, mask, _RECIPE)
+    return replace(slab, contrast=replace(slab.contrast, contrast="FLAIR"))
+
+
+def slab_maps(detector: CombinedDetector, slab: PreparedScan) -> Reconstruction:
+    """The components' maps of a slab; one slice has too little to register its mirror image to: no asymmetry."""
+    network = detector.network.score(slab, detector.network.reconstruct(slab)).anomaly
+    maps = {"network": network, "tissue": detector.anatomy(slab), "asymmetry": np.zeros_like(network)}
+    return Reconstruction(slab.image, parts=maps)
+
+
+def calmest(slices: Slices, share: float = 0.5) -> Slices:
+    """The ``share`` of the slices with the least bright white matter: stroke patients often have chronic lesions there.
+
+    Nothing but intensities and the template's white matter decides.
+    """
+    white = load_template("template_2mm").white_matter[:, :, template_slice()] > 0.8
+    bright = []
+    for index in range(slices.image.shape[2]):
+        values = slices.image[..., index][white & slices.brain_mask[..., index]]
+        bright.append(float(np.mean(values > _BRIGHT * np.median(values))))
+    chosen = np.sort(np.argsort(bright)[: max(1, round(share * len(bright)))])
+    return Slices(slices.image[..., chosen], slices.brain_mask[..., chosen], slices.lesion[..., chosen])
+
+
 def load(data: Path) -> tuple[Slices, Slices, Slices]:
     """Healthy slices to train on, healthy slices to calibrate with, and all slices of the test subjects."""
     with np.load(data / "soop_flair_2d" / "soop_flair_2d.npz", allow_pickle=False) as stored:
@@ -56,6 +108,15 @@ def load(data: Path) -> tuple[Slices, Slices, Slices]:
     parts = (healthy & ~calibration, calibration, test)
     training, held_out, tested = (_slices(flair[part], lesion[part]) for part in parts)
     return training, held_out, tested
+
+
+def with_lesions(data: Path) -> Slices:
+    """Slices with acute lesions of subjects that are not the test's; nothing is trained on them."""
+    with np.load(data / "soop_flair_2d" / "soop_flair_2d.npz", allow_pickle=False) as stored:
+        numbers = np.array([int(name.split("-")[1]) for name in stored["ids"]])
+        flair, lesion = stored["flair_ax"], stored["lesion_ax"]
+    chosen = (numbers % 5 != 0) & (lesion.sum(axis=(1, 2)) > 0)
+    return _slices(flair[chosen], lesion[chosen])
 
 
 def _slices(flair: np.ndarray, lesion: np.ndarray) -> Slices:

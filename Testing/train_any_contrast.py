@@ -2,9 +2,10 @@
 
     python Testing/train_any_contrast.py --run RUN --out PACKAGE [--data ../shared/data] [--minutes 60] [--threads 2]
 
-Learns from IXI T1w scans of the training part of ``cohort.split_subjects`` and from lesion-free FLAIR slices of SOOP
-subjects (``soop_slices``: patients without an acute lesion in that slice, not healthy people). Calibrated on 20 IXI
-scans that were not trained on. OpenNeuro ds002748 is never seen.
+Learns from the T1w scans of the training part of ``cohort.split_subjects`` (IXI and OpenNeuro ds002748) and from the
+lesion-free FLAIR slices of SOOP subjects with the least bright white matter (``soop_slices.calmest``: patients without
+an acute lesion in that slice, not healthy people). Calibrated on scans that were not trained on, then for the combined
+detectors (``calibrate_combined``).
 """
 
 from __future__ import annotations
@@ -30,21 +31,19 @@ from BrainAnomalyTrainingLib.package_export import Provenance, export_package  #
 from BrainAnomalyTrainingLib.run_folder import RunFolder  # noqa: E402
 from BrainAnomalyTrainingLib.trainer import Trainer  # noqa: E402
 from BrainAnomalyTrainingLib.training_options import TrainingOptions  # noqa: E402
-from healthy_evidence import evidence_tensors  # noqa: E402
+from calibrate_combined import calibrate  # noqa: E402
 
-SCANNER = "IXI-HH"
-_CALIBRATION_SCANS, _VALIDATION_SCANS = 20, 4
-# Every fourth slice drawn is a FLAIR slice.
-_FLAIR_SHARE = 0.25
+_VALIDATION_SCANS = 4
+# Every fifth slice drawn is a FLAIR slice.
+_FLAIR_SHARE = 0.2
 
 
 def parts(data: Path) -> tuple[list[CohortScan], list[CohortScan], list[CohortScan]]:
-    """IXI scans to train on, to watch by, and to calibrate with."""
+    """Scans to train on, to watch by, and to calibrate with."""
     split = split_subjects(shared_t1w_cohort(data))
-    own, held_out = ([scan for scan in part if scan.scanner == SCANNER] for part in (split.training, split.calibration))
-    calibration = held_out + own[: _CALIBRATION_SCANS - len(held_out)]
-    rest = [scan for scan in own if scan not in calibration]
-    return rest[_VALIDATION_SCANS:], rest[:_VALIDATION_SCANS], calibration
+    own = list(split.training)
+    watched = own[:: len(own) // _VALIDATION_SCANS][:_VALIDATION_SCANS]
+    return [scan for scan in own if scan not in watched], watched, list(split.calibration)
 
 
 def prepared(scans: list[CohortScan], cache: Path, run: RunFolder) -> list[CachedScan]:
@@ -72,7 +71,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     run, cache = RunFolder(chosen.run), chosen.cache or chosen.run.parent / "cache"
     training, validation, calibration = (prepared(part, cache, run) for part in parts(chosen.data))
-    flair = soop_slices.load(chosen.data)[0].scan()
+    flair = soop_slices.calmest(soop_slices.load(chosen.data)[0]).scan()
     share = round(len(training) * _FLAIR_SHARE / (1.0 - _FLAIR_SHARE))
     preset = AnyContrastDetector.presets["paper"]
     config = replace(preset.config, mirrors=not chosen.no_mirror)
@@ -84,11 +83,6 @@ def main() -> None:
     trainer.fit([*training, *[flair] * share], validation)
     detector = trainer.detector()
     outcome = calibrated(detector, calibration, run)
-    assert isinstance(detector, AnyContrastDetector)
-    detector.calibration = {name: value.float().numpy() for name, value in outcome.tensors.items()}
-    tables, own = evidence_tensors(detector, chosen.data)
-    outcome = replace(outcome, tensors={**outcome.tensors, **tables})
-    detector.config = replace(detector.config, flair_threshold=own["FLAIR"], t2w_threshold=own["T2w"])
     provenance = Provenance(
         preset="paper",
         training=training,
@@ -100,6 +94,7 @@ def main() -> None:
         license="CC BY-SA 3.0",
     )
     export_package(chosen.out, detector, outcome, provenance)
+    calibrate(chosen.out, chosen.data, cache)
 
 
 if __name__ == "__main__":

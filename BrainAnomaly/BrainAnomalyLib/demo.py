@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detection import Detection, detect
-from .detectors.registry import load_detector
+from .detectors.registry import detector_for, load_detector
 from .geometry import FloatArray, Grid, MaskArray, resample
 from .preparation.template import Template, load_template
 from .progress import Progress, silent
@@ -53,10 +53,10 @@ def demo_case(seed: int = DEFAULT_SEED) -> DemoCase:
 
 
 def run_demo(folder: str | Path, progress: Progress = silent, seed: int = DEFAULT_SEED) -> str:
-    """Run the denoising detector on the demo case, write scan, lesion and results, and return the comparison."""
+    """Run the detector for T1w on the demo case, write scan, lesion and results, and return the comparison."""
     folder = Path(folder)
     case = demo_case(seed)
-    detection = detect(case.scan, load_detector("denoising"), progress=progress)
+    detection = detect(case.scan, load_detector(detector_for("T1w")), progress=progress)
     write_results(detection, folder / "results")
     write_volume(folder / "scan.nii.gz", case.scan.array, case.scan.grid)
     write_volume(folder / "lesion_put_in.nii.gz", case.lesion, case.scan.grid)

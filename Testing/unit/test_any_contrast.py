@@ -7,20 +7,32 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from BrainAnomalyLib.detectors.any_contrast import AnyContrastConfig, AnyContrastDetector
-from BrainAnomalyLib.detectors.combined import COMPONENTS, CombinedDetector, at_2_mm, table_name
+from BrainAnomalyLib.detectors.combined import CombinedDetector, CombinedT1wDetector, at_2_mm, table_name
 from BrainAnomalyLib.detectors.learning import Batch
-from BrainAnomalyLib.detectors.lesion_synthesis import lesion_shape, random_contrast, with_lesions
+from BrainAnomalyLib.detectors.lesion_synthesis import (
+    Groups,
+    lesion_group,
+    lesion_shape,
+    random_acquisition,
+    random_contrast,
+    with_lesions,
+)
 from BrainAnomalyLib.detectors.registry import detector_for, embedded_folder, load_detector, trainable_names
 from BrainAnomalyLib.detectors.tissue import TissueDetector
 from BrainAnomalyLib.errors import PackageError
 from BrainAnomalyLib.packages import read_package
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.template import load_template
-from BrainAnomalyLib.scoring.evidence import LEVELS, MOST_EVIDENCE, evidence, evidence_table, mean_evidence
-from family_proof import on_template, prove
+from BrainAnomalyLib.scoring.evidence import LEVELS, MOST_EVIDENCE, evidence, evidence_table, weighted_evidence
+from BrainAnomalyLib.scoring.guard import assess
+from BrainAnomalyLib.scoring.scan_level import scan_scores
+from family_proof import on_template, prepared_healthy, prove, with_blob
 from shared_data import needs
+
+GROUPS = Groups(many=0.3, paired=0.4)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -38,8 +50,8 @@ def slices(count: int = 6, size: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_lesions_stay_in_the_brain_repeat_with_their_seed_and_truth_is_where_the_image_changed():
     images, masks = slices(12)
-    ill, truth = with_lesions(images, masks, seeded(3), 0.0)
-    again, _ = with_lesions(images, masks, seeded(3), 0.0)
+    ill, truth = with_lesions(images, masks, seeded(3), 0.0, GROUPS)
+    again, _ = with_lesions(images, masks, seeded(3), 0.0, GROUPS)
     assert torch.equal(ill, again)
     assert (ill[masks == 0] == 0).all()
     assert (truth[masks == 0] == 0).all()
@@ -51,19 +63,54 @@ def test_lesions_stay_in_the_brain_repeat_with_their_seed_and_truth_is_where_the
 
 def test_clean_slices_stay_clean_and_empty_ones_do_not_fail():
     images, masks = slices()
-    ill, truth = with_lesions(images, masks, seeded(), 1.0)
+    ill, truth = with_lesions(images, masks, seeded(), 1.0, GROUPS)
     assert torch.equal(ill, images)
     assert not truth.any()
-    with_lesions(images * 0, masks * 0, seeded(), 0.0)
+    with_lesions(images * 0, masks * 0, seeded(), 0.0, GROUPS)
 
 
 def test_lesions_are_brighter_and_darker_and_of_all_sizes():
     images, masks = slices(60)
-    ill, truth = with_lesions(images, masks, seeded(1), 0.0)
+    ill, truth = with_lesions(images, masks, seeded(1), 0.0, GROUPS)
     change = [float((a - b)[t > 0].mean()) for a, b, t in zip(ill, images, truth, strict=True) if t.any()]
     assert min(change) < -0.1 < 0.1 < max(change)
-    areas = [float(lesion_shape(masks[0], seeded(seed)).sum()) for seed in range(40)]
+    areas = [float(lesion_group(masks[0], seeded(seed), GROUPS).sum()) for seed in range(40)]
     assert min(areas) < 20 < 200 < max(areas)
+
+
+def test_a_lesion_lies_about_its_place_and_grows_with_its_radius():
+    mask = torch.ones(1, 96, 112)
+    shapes = [lesion_shape(mask, seeded(seed), (20, 90), radius) for seed in range(10) for radius in (2.0, 8.0)]
+    i, j = (values.float() for values in torch.meshgrid(torch.arange(96), torch.arange(112), indexing="ij"))
+    for shape in shapes:
+        assert abs(float((shape * i).sum() / shape.sum()) - 20) < 4
+        assert abs(float((shape * j).sum() / shape.sum()) - 90) < 4
+    small, large = (torch.stack(shapes[start::2]).sum() for start in (0, 1))
+    assert 8 < float(large / small) < 32
+
+
+def test_some_groups_lie_on_both_sides_and_some_are_many():
+    mask = torch.zeros(1, 96, 112)
+    mask[:, 10:86, 10:102] = 1.0
+    pairs = 0
+    counts = []
+    for seed in range(60):
+        found = lesion_group(mask, seeded(seed), GROUPS)[0] > 0.5
+        counts.append(int(ndimage.label(found.numpy())[1]))
+        left, right = float(found[:46].sum()), float(found[50:].sum())
+        pairs += min(left, right) > 0.2 * max(left, right, 1.0)
+    assert 10 < pairs < 50
+    assert min(counts) <= 1 < 6 < max(counts)
+
+
+def test_another_scanner_changes_brightness_slowly_noise_quickly_and_nothing_outside():
+    images, masks = slices(60)
+    made = random_acquisition(images, masks, seeded(1), 0.4)
+    assert (made[masks == 0] == 0).all()
+    change = [float((one - image)[mask > 0].std()) for one, image, mask in zip(made, images, masks, strict=True)]
+    assert min(change) == 0.0
+    assert 0.03 < max(change) < 0.4
+    assert torch.equal(made, random_acquisition(images, masks, seeded(1), 0.4))
 
 
 def test_contrasts_keep_white_matter_in_place_and_reorder_the_other_tissues():
@@ -84,14 +131,14 @@ def test_the_loss_falls_to_nothing_for_a_perfect_answer():
     config = AnyContrastConfig(natural_probability=1.0, clean_probability=0.0, crop=(48, 48))
     generator = seeded(5)
     probe = seeded(5)
-    random_contrast(images, masks, probe, 1.0)
+    healthy = random_acquisition(random_contrast(images, masks, probe, 1.0), masks, probe, 0.4)
 
     class Perfect(torch.nn.Module):
         def forward(self, seen: torch.Tensor) -> torch.Tensor:
-            ill, truth = with_lesions(images, masks, probe, 0.0)
+            ill, truth = with_lesions(healthy, masks, probe, 0.0, GROUPS)
             assert torch.allclose(seen[:, :1], ill)
             assert torch.allclose(seen[:, 1:], ill.flip(2))
-            return torch.cat([ill - images, 40.0 * truth - 20.0], dim=1)
+            return torch.cat([ill - healthy, 40.0 * truth - 20.0], dim=1)
 
     parts = AnyContrastDetector.training_step(Perfect(), config, "find", Batch(images, masks, generator))
     assert float(parts["loss"]) < 1e-3
@@ -141,7 +188,9 @@ def test_evidence_of_a_map_that_is_mostly_zero_is_zero_there():
     table = evidence_table(healthy)
     assert evidence(np.float32([0.0]), table)[0] == 0.0
     assert evidence(np.float32([1.0]), table)[0] > 2.5
-    np.testing.assert_array_equal(mean_evidence([np.float32([1.0, 3.0]), np.float32([3.0, 3.0])]), [2.0, 3.0])
+    maps = [np.float32([1.0, 3.0]), np.float32([3.0, 3.0])]
+    np.testing.assert_array_equal(weighted_evidence(maps, (1.0, 1.0)), [2.0, 3.0])
+    np.testing.assert_array_equal(weighted_evidence(maps, (3.0, 1.0)), [1.5, 3.0])
 
 
 def flair_like():
@@ -159,19 +208,49 @@ def flair_like():
     return replace(prepared, image=np.where(lesion, 1.6, prepared.image).astype(np.float32)), lesion
 
 
-def test_the_combined_map_has_both_components_and_sees_a_bright_lesion():
+def test_the_combined_map_has_all_components_and_sees_a_bright_lesion():
     prepared, lesion = flair_like()
     assert prepared.contrast.contrast == "FLAIR"
     detector = load_detector("combined", device="cpu")
     reconstruction = detector.reconstruct(prepared)
     score = detector.score(prepared, reconstruction)
-    assert set(score.components) == set(COMPONENTS)
+    assert set(score.components) == {"tissue", "network", "asymmetry"}
     for part in score.components.values():
-        assert part[lesion].mean() > 10 * part[score.evaluated & ~lesion].mean()
-    np.testing.assert_allclose(score.anomaly, np.mean(list(score.components.values()), axis=0), atol=1e-5)
+        assert part[lesion].mean() > 3 * part[score.evaluated & ~lesion].mean()
+    weights = detector.config
+    names = (("tissue", weights.anatomy), ("network", weights.network), ("asymmetry", weights.asymmetry))
+    total = sum(weight for _, weight in names)
+    expected = sum(score.components[name] * weight for name, weight in names) / total
+    np.testing.assert_allclose(score.anomaly, expected, atol=1e-5)
     assert (score.anomaly[lesion] > detector.threshold_for("FLAIR").value).mean() > 0.5
     assert reconstruction.pseudo_healthy[lesion].mean() < prepared.image[lesion].mean()
     np.testing.assert_array_equal(score.evaluated, TissueDetector().score(prepared, None).evaluated)
+
+
+@needs("ds002748_t1_brain_2mm")
+def test_t1w_is_judged_by_both_networks_with_a_guard_and_calibrated_thresholds():
+    detector = load_detector("combined_t1w", device="cpu")
+    assert isinstance(detector, CombinedT1wDetector)
+    healthy = prepared_healthy(1)[0]
+    plain = detector.score(healthy, detector.reconstruct(healthy))
+    assert set(plain.components) == {"denoising", "network", "asymmetry"}
+    advice = detector.threshold_for("T1w")
+    assert advice is not None
+    assert set(advice.by_false_positive_rate) >= {0.01, 0.05}
+    rates = [float((plain.anomaly[healthy.brain_mask] > at).mean()) for at in advice.by_false_positive_rate.values()]
+    assert all(abs(np.log(own / rate)) < 1.5 for own, rate in zip(rates, advice.by_false_positive_rate, strict=True))
+    ill = with_blob(healthy, 0.35)
+    changed = ill.image != healthy.image
+    found = detector.score(ill, detector.reconstruct(ill)).anomaly
+    assert found[changed].mean() > 3 * plain.anomaly[changed].mean()
+    assert detector.guard_bank.contrasts == ("T1w",)
+    scores = scan_scores(plain.anomaly, healthy.brain_mask)
+    assert assess(healthy, plain.anomaly, scores, detector.guard_bank).verdict != "out of distribution"
+    inverted = replace(healthy, image=np.where(healthy.brain_mask, 1.5 - healthy.image, 0.0).astype(np.float32))
+    bad = detector.score(inverted, detector.reconstruct(inverted)).anomaly
+    scores = scan_scores(bad, inverted.brain_mask)
+    assert assess(inverted, bad, scores, detector.guard_bank).verdict == "out of distribution"
+    assert detector.config.anatomy_package == load_detector("denoising", device="cpu").package_identity
 
 
 def test_the_scan_on_the_networks_grid_keeps_its_intensities():
@@ -182,10 +261,12 @@ def test_the_scan_on_the_networks_grid_keeps_its_intensities():
     assert float(np.median(small.image[sure])) == pytest.approx(1.0, abs=0.03)
 
 
-def test_the_network_is_a_second_opinion_and_its_package_serves_both_detectors():
-    assert detector_for("FLAIR") == detector_for("T2w") == "tissue"
-    assert "combined" not in trainable_names()
-    assert embedded_folder("combined") == embedded_folder("any_contrast")
+def test_contrasts_choose_what_measured_best_and_one_package_serves_all():
+    assert [detector_for(name) for name in ("T1w", "FLAIR", "T2w", "PD")] == [
+        "combined_t1w", "combined", "tissue", "tissue",
+    ]  # fmt: skip
+    assert not {"combined", "combined_t1w"} & set(trainable_names())
+    assert embedded_folder("combined") == embedded_folder("combined_t1w") == embedded_folder("any_contrast")
     detector = load_detector("combined", device="cpu")
     assert isinstance(detector, CombinedDetector)
     assert detector.threshold_for("T2w").value != detector.threshold_for("FLAIR").value

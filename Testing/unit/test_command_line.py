@@ -58,7 +58,7 @@ def test_defaults(jobs_seen: list[DetectionJob]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("contrast", "detector"), [("T1w", "denoising"), ("FLAIR", "tissue"), ("T2w", "tissue"), ("unknown", None)]
+    ("contrast", "detector"), [("T1w", "combined_t1w"), ("FLAIR", "combined"), ("T2w", "tissue"), ("unknown", None)]
 )
 def test_default_detector_by_contrast(contrast, detector: str) -> None:
     assert DetectionJob(Path("s"), Path("o"), contrast=contrast).detector_name == detector

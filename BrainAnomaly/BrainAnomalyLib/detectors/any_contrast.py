@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class AnyContrastConfig(LearnedConfig):
     """``natural_probability`` of the slices keep their contrast, ``clean_probability`` stay without a lesion.
 
+    A slice is blurred, noisy and unevenly bright, each with ``acquisition_probability``; a group of lesions is of many
+    small ones with ``many_probability`` and has partners on the other side with ``paired_probability``.
     ``positive_weight`` weighs lesion voxels in the cross entropy. ``mirrors`` gives the network the mirror image as a
     second channel. ``flair_threshold`` and ``t2w_threshold`` are default thresholds for these contrasts, measured on
     other scans than those of the package's calibration; 0 leaves the calibrated one.
@@ -35,11 +37,14 @@ class AnyContrastConfig(LearnedConfig):
 
     crop: tuple[int, ...] = (96, 112)
     floor: float = 0.05
-    channels: tuple[int, ...] = (16, 32, 64, 128)
+    channels: tuple[int, ...] = (24, 48, 96, 192)
     residual_units: int = 2
     mirrors: bool = True
     natural_probability: float = 0.4
     clean_probability: float = 0.15
+    acquisition_probability: float = 0.4
+    many_probability: float = 0.3
+    paired_probability: float = 0.4
     positive_weight: float = 3.0
     learning_rate: float = 2e-3
     flair_threshold: float = 0.0
@@ -59,8 +64,16 @@ class AnyContrastDetector(LearnedDetector):
     presets: ClassVar[dict[str, Preset]] = {
         "paper": Preset(AnyContrastConfig(), steps=20_000, batch=16),
         "small": Preset(
-            AnyContrastConfig(channels=(8, 16, 32, 64), residual_units=1, natural_probability=1.0, learning_rate=4e-3),
-            steps=400,
+            AnyContrastConfig(
+                channels=(8, 16, 32, 64),
+                residual_units=1,
+                natural_probability=1.0,
+                acquisition_probability=0.0,
+                many_probability=0.0,
+                paired_probability=0.0,
+                learning_rate=4e-3,
+            ),
+            steps=800,
             batch=8,
             average_decay=0.95,
         ),
@@ -101,10 +114,12 @@ class AnyContrastDetector(LearnedDetector):
         """Weighted cross entropy and soft Dice of the lesions, and mean absolute error to the healthy slice."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
-        from .lesion_synthesis import random_contrast, with_lesions
+        from .lesion_synthesis import Groups, random_acquisition, random_contrast, with_lesions
 
         healthy = random_contrast(batch.images, batch.masks, batch.generator, config.natural_probability)
-        ill, truth = with_lesions(healthy, batch.masks, batch.generator, config.clean_probability)
+        healthy = random_acquisition(healthy, batch.masks, batch.generator, config.acquisition_probability)
+        groups = Groups(config.many_probability, config.paired_probability)
+        ill, truth = with_lesions(healthy, batch.masks, batch.generator, config.clean_probability, groups)
         correction, logit = _outputs(network, config, ill)
         weight = logit.new_tensor(config.positive_weight)
         entropy = masked_mean(

@@ -19,7 +19,8 @@ class Reconstruction:
 
     ``uncertainty`` is the standard deviation over repeated passes, None where the method has one pass. ``raw`` is the
     method's own score before calibration, None where that is the absolute residual. ``scan_scores`` and ``latent`` (d,)
-    describe the scan as a whole; higher scores are less like the healthy cohort.
+    describe the scan as a whole; higher scores are less like the healthy cohort. ``parts`` are the maps, by name, that
+    a combined detector weighs.
     """
 
     pseudo_healthy: FloatArray
@@ -27,6 +28,7 @@ class Reconstruction:
     raw: FloatArray | None = None
     scan_scores: dict[str, float] = field(default_factory=dict)
     latent: FloatArray | None = None
+    parts: dict[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
-"""Anatomy and network together, for FLAIR and T2w: the tissue reference and the any-contrast network as one map.
+"""Anatomy and network together: what is known of a contrast's tissues and what was learned, as one map.
 
-Both maps become calibrated evidence (``scoring.evidence``) and count alike: what is brighter than the scan's own gray
-matter where white matter should be, and what the network takes for a lesion. Each stays visible as a component.
+Three maps become calibrated evidence (``scoring.evidence``): the anatomical one (the denoising autoencoder for T1w, the
+tissue reference for FLAIR and T2w), that of the network for any contrast, and the left-right asymmetry. Their weighted
+mean is the result, and each stays visible as a component.
 """
 
 from __future__ import annotations
@@ -14,88 +15,182 @@ import numpy as np
 
 from ..errors import PackageError
 from ..geometry import FloatArray, MaskArray, resample
-from ..packages import Package
+from ..packages import Package, read_package
 from ..preparation.prepared import PreparedScan
 from ..preparation.recipe import Recipe
 from ..preparation.template import load_template
-from ..progress import Progress, silent
-from ..scoring.evidence import evidence, mean_evidence
+from ..progress import Progress, part, silent
+from ..resources import resources_folder
+from ..scoring.evidence import evidence, weighted_evidence
+from ..scoring.guard import FEATURES_TENSOR, SCORE_TENSOR_PREFIX, GuardBank
+from ..scoring.residuals import cleaned
 from ..volumes import Contrast
 from .any_contrast import AnyContrastDetector
+from .asymmetry import AsymmetryDetector
 from .base import Reconstruction, Score, ThresholdAdvice
+from .denoising import DenoisingDetector
+from .learned import LearnedDetector
 from .tissue import TissueDetector
 
-COMPONENTS = ("network", "tissue")
-_SOURCE = "at most 1 mL of findings in the healthy scans named in the model card; not calibrated on a cohort"
+PREFIX = "combined_"
+THRESHOLDS = f"{PREFIX}thresholds"
+_FEW = "at most 1 mL of findings in the healthy scans named in the model card; not calibrated on a cohort"
+_COHORT = "at most 1 mL of findings per healthy scan of the calibration"
 
 
 @dataclass(frozen=True)
 class CombinedConfig:
-    """Nothing to choose: tables and thresholds come with the network's package."""
+    """Weights of the components' evidence. ``anatomy_package`` is the identity of the anatomical map's package.
+
+    ``Testing/benchmarks/combination.py`` says what they are worth. Anatomy comes first for FLAIR and T2w: the lesions
+    that the weights can be measured on lie on one side, those of multiple sclerosis on both.
+    """
+
+    anatomy: float = 3.0
+    network: float = 1.0
+    asymmetry: float = 0.5
+    anatomy_package: str = ""
 
 
 class CombinedDetector:
-    """Mean evidence of the tissue reference (1 mm) and the any-contrast network (2 mm)."""
+    """Evidence of the tissue reference (1 mm), the network for any contrast and the asymmetry (2 mm)."""
 
     name: ClassVar[str] = "combined"
     title: ClassVar[str] = "Tissue reference and network"
     contrasts: ClassVar[tuple[Contrast, ...]] = ("FLAIR", "T2w")
+    anatomy_name: ClassVar[str] = "tissue"
     unit: ClassVar[str] = "evidence (-log10 of the part of healthy voxels as high)"
     cleans_map: ClassVar[bool] = False
-    healthy_slice_means: None = None
-    guard_bank: None = None
+    Config: ClassVar[type] = CombinedConfig
+    healthy_slice_means: FloatArray | None = None
+    guard_bank: GuardBank | None = None
 
     def __init__(
-        self, network: AnyContrastDetector, tables: dict[str, FloatArray], identity: str | None = None
+        self,
+        network: AnyContrastDetector,
+        tables: dict[str, FloatArray],
+        identity: str | None = None,
+        config: CombinedConfig | None = None,
     ) -> None:
-        self.config = CombinedConfig()
+        self.config = config or self.Config()
         self.recipe = Recipe(grid="template_1mm")
-        self.network, self.tissue = network, TissueDetector()
+        self.network, self.asymmetry = network, AsymmetryDetector()
+        self.tissue = TissueDetector()
         self.tables, self.package_identity = tables, identity
-        self.threshold = self.threshold_for("FLAIR")
+        self.threshold = self.threshold_for(self.contrasts[0])
 
     @classmethod
     def from_package(cls, package: Package, device: str = "auto") -> CombinedDetector:
         """The detector of an any-contrast package. Raises PackageError for one without tables of evidence."""
         network = AnyContrastDetector.from_package(package, device)
         assert isinstance(network, AnyContrastDetector)
-        tables = {name: value for name, value in network.calibration.items() if name.startswith("evidence_")}
-        if any(table_name(part, "FLAIR") not in tables for part in COMPONENTS):
+        tables = {key: value for key, value in network.calibration.items() if key.startswith(("evidence_", PREFIX))}
+        if any(table_name(name, cls.contrasts[0]) not in tables for name in cls.component_names()):
             raise PackageError(
-                f"The model package '{Path(package.folder).name}' has no evidence tables for FLAIR.",
+                f"The model package '{Path(package.folder).name}' has no evidence tables for {cls.contrasts[0]}.",
                 "Use the package that comes with BrainAnomaly.",
             )
         return cls(network, tables, package.identity)
 
+    @classmethod
+    def component_names(cls) -> tuple[str, str, str]:
+        """Names of the maps, in the order of the configuration's weights."""
+        return cls.anatomy_name, "network", "asymmetry"
+
     def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
-        """Of the contrast, or of FLAIR where its own is unknown."""
-        key = f"evidence_threshold_{contrast}"
-        values = self.tables.get(key, self.tables.get("evidence_threshold_FLAIR", np.asarray([2.0])))
-        return ThresholdAdvice(float(np.ravel(values)[0]), _SOURCE, {})
+        """Of the contrast, or of the detector's first one where its own is unknown."""
+        fallback = f"evidence_threshold_{self.contrasts[0]}"
+        values = self.tables.get(f"evidence_threshold_{contrast}", self.tables.get(fallback, np.asarray([2.0])))
+        return ThresholdAdvice(float(np.ravel(values)[0]), _FEW, {})
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
-        """The network's pseudo-healthy brain: its correction is brought from 2 mm to the scan's 1 mm grid."""
-        small = at_2_mm(prepared)
-        found = self.network.reconstruct(small, progress)
-        raw = self.network.score(small, found).anomaly
+        """The network's pseudo-healthy brain and every component's map; the network's grid has voxels of 2 mm."""
+        small = self.on_network_grid(prepared)
+        found = self.network.reconstruct(small, part(progress, 0.0, 0.4))
+        sides = self.asymmetry.score(small, self.asymmetry.reconstruct(small, part(progress, 0.4, 0.7)))
+        maps = {
+            self.anatomy_name: self.anatomy(prepared, part(progress, 0.7, 1.0)),
+            "network": _onto(self.network.score(small, found).anomaly, small, prepared),
+            "asymmetry": _onto(cleaned(sides.anomaly, sides.evaluated), small, prepared),
+        }
         correction = _onto(small.image - found.pseudo_healthy, small, prepared)
         uncertainty = None if found.uncertainty is None else _onto(found.uncertainty, small, prepared)
-        healthy = np.where(prepared.brain_mask, prepared.image - correction, 0.0).astype(np.float32)
-        return Reconstruction(healthy, uncertainty, _onto(raw, small, prepared))
+        return Reconstruction(within(prepared.image - correction, prepared.brain_mask), uncertainty, parts=maps)
+
+    def anatomy(self, prepared: PreparedScan, progress: Progress = silent) -> FloatArray:
+        """The anatomical map on the recipe's grid."""
+        return self.tissue.score(prepared, None).anomaly
+
+    def evaluated(self, prepared: PreparedScan) -> MaskArray:
+        """Where the anatomical map speaks."""
+        return self.tissue.evaluated(prepared)
+
+    def on_network_grid(self, prepared: PreparedScan) -> PreparedScan:
+        """The scan as the network wants it."""
+        return at_2_mm(prepared)
 
     def score(self, prepared: PreparedScan, reconstruction: Reconstruction | None) -> Score:
-        """Mean evidence where the tissue reference speaks; both components beside it."""
+        """Weighted mean evidence where the anatomical map speaks; all components beside it."""
         found = reconstruction if reconstruction is not None else self.reconstruct(prepared)
-        assert found.raw is not None
-        tissue = self.tissue.score(prepared, None)
-        contrast = prepared.contrast.contrast
-        known: Contrast = contrast if table_name("tissue", contrast) in self.tables else "FLAIR"
-        maps = {"network": found.raw, "tissue": tissue.anomaly}
+        contrast, inside = prepared.contrast.contrast, self.evaluated(prepared)
+        known = contrast if table_name(self.anatomy_name, contrast) in self.tables else self.contrasts[0]
+        names = self.component_names()
         parts = {
-            name: within(evidence(values, self.tables[table_name(name, known)]), tissue.evaluated)
-            for name, values in maps.items()
+            name: within(evidence(found.parts[name], self.tables[table_name(name, known)]), inside) for name in names
         }
-        return Score(mean_evidence(list(parts.values())), tissue.evaluated, parts)
+        weights = self.config.anatomy, self.config.network, self.config.asymmetry
+        return Score(weighted_evidence([parts[name] for name in names], weights), inside, parts)
+
+
+class CombinedT1wDetector(CombinedDetector):
+    """Evidence of the denoising autoencoder, the network for any contrast and the asymmetry (all 2 mm)."""
+
+    name: ClassVar[str] = "combined_t1w"
+    title: ClassVar[str] = "Denoising autoencoder and network"
+    contrasts: ClassVar[tuple[Contrast, ...]] = ("T1w",)
+    anatomy_name: ClassVar[str] = "denoising"
+
+    def __init__(
+        self,
+        network: AnyContrastDetector,
+        tables: dict[str, FloatArray],
+        identity: str | None = None,
+        config: CombinedConfig | None = None,
+    ) -> None:
+        package = read_package(resources_folder() / "Models" / "denoising_t1w")
+        self.denoising: LearnedDetector = DenoisingDetector.from_package(package, network.device)
+        config = config or CombinedConfig(anatomy=1.0, anatomy_package=package.identity)
+        super().__init__(network, tables, identity, config)
+        self.recipe = network.recipe
+        self.healthy_slice_means = tables.get(f"{PREFIX}healthy_slice_means")
+        self.guard_bank = _bank(tables)
+
+    def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
+        """Calibrated on held-out healthy scans: the first row is the default one, the others go by healthy rate."""
+        stored = np.asarray(self.tables.get(THRESHOLDS, [[0.0, 2.0]]), dtype=np.float64)
+        return ThresholdAdvice(float(stored[0, 1]), _COHORT, {round(rate, 6): value for rate, value in stored[1:]})
+
+    def anatomy(self, prepared: PreparedScan, progress: Progress = silent) -> FloatArray:
+        """The denoising autoencoder's map, cleaned."""
+        score = self.denoising.score(prepared, self.denoising.reconstruct(prepared, progress))
+        return cleaned(score.anomaly, score.evaluated)
+
+    def evaluated(self, prepared: PreparedScan) -> MaskArray:
+        """The brain."""
+        return prepared.brain_mask
+
+    def on_network_grid(self, prepared: PreparedScan) -> PreparedScan:
+        """The scan itself."""
+        return prepared
+
+
+def _bank(tables: dict[str, FloatArray]) -> GuardBank | None:
+    """The combined map's healthy scans, None in a package that was not calibrated for it."""
+    features, scores = tables.get(PREFIX + FEATURES_TENSOR), PREFIX + SCORE_TENSOR_PREFIX
+    if features is None:
+        return None
+    named = {key.removeprefix(scores): np.asarray(value) for key, value in tables.items() if key.startswith(scores)}
+    return GuardBank(np.asarray(features, dtype=np.float64), named, ("T1w",))
 
 
 def table_name(component: str, contrast: str) -> str:
@@ -123,5 +218,7 @@ def within(volume: FloatArray, mask: MaskArray) -> FloatArray:
 
 
 def _onto(volume: FloatArray, small: PreparedScan, prepared: PreparedScan) -> FloatArray:
-    """A volume at 2 mm on the 1 mm grid, 0 outside the brain."""
+    """A volume of the network's grid on the scan's own, 0 outside the brain."""
+    if small is prepared:
+        return within(volume, prepared.brain_mask)
     return within(resample(volume.astype(np.float32), small.template.grid, prepared.template.grid), prepared.brain_mask)

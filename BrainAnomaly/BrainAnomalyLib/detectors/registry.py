@@ -38,6 +38,7 @@ _DETECTORS: dict[str, tuple[str, str, str | None]] = {
     "foreign_patch": ("foreign_patch", "ForeignPatchDetector", ""),
     "any_contrast": ("any_contrast", "AnyContrastDetector", "any_contrast"),
     "combined": ("combined", "CombinedDetector", "any_contrast"),
+    "combined_t1w": ("combined", "CombinedT1wDetector", "any_contrast"),
 }
 
 
@@ -48,15 +49,19 @@ def detector_names() -> tuple[str, ...]:
 
 def trainable_names() -> tuple[str, ...]:
     """Names of the detectors that are trained or fitted on healthy scans."""
-    return tuple(name for name, (_, _, package) in _DETECTORS.items() if package is not None and name != "combined")
+    return tuple(
+        name
+        for name, (module, _, package) in _DETECTORS.items()
+        if package is not None and module != "combined"  # made of trained ones, not trained itself
+    )
 
 
 def detector_for(contrast: Contrast) -> str:
-    """The detector that suits a contrast: the trained one where there is one, else the tissue reference.
+    """The detector that suits a contrast: anatomy and network together where that measured better than anatomy alone.
 
-    The network for any contrast is a second opinion: on FLAIR it adds nothing to the tissue reference yet.
+    On T2w the network adds nothing to the tissue reference yet.
     """
-    return "denoising" if contrast == "T1w" else "tissue"
+    return {"T1w": "combined_t1w", "FLAIR": "combined"}.get(contrast, "tissue")
 
 
 def embedded_folder(name: str) -> Path | None:

@@ -89,8 +89,13 @@ class TissueDetector:
         )
         z = np.where(inside, (prepared.image - center) / max(spread, 1e-3), 0.0)
         z = np.maximum(ndimage.gaussian_filter(z, config.smoothing_mm / spacing), 0.0)
-        evaluated = eroded_by_mm(inside, config.erosion_mm, spacing)
+        evaluated = self.evaluated(prepared)
         return Score(np.where(evaluated, z * self._weight(prepared), 0.0).astype(np.float32), evaluated)
+
+    def evaluated(self, prepared: PreparedScan) -> MaskArray:
+        """The brain without its surface, where fluid and skull bleed in."""
+        spacing = prepared.template.grid.spacing[0]
+        return eroded_by_mm(prepared.brain_mask, self.config.erosion_mm, spacing)
 
     def _weight(self, prepared: PreparedScan) -> FloatArray:
         """1 where white matter is certain, down to floor / (1 + floor) where there should be none.

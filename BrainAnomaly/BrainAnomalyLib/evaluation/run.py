@@ -14,6 +14,7 @@ from ..detectors.base import Detector
 from ..detectors.registry import detector_for, load_detector
 from ..errors import BrainAnomalyError, Cancelled, OptionsError, PackageError
 from ..geometry import Affine, Array, MaskArray
+from ..packages import read_metadata
 from ..preparation.pipeline import AlignedScan, align, contrast_of
 from ..preparation.recipe import Recipe
 from ..progress import Progress, part, silent
@@ -98,7 +99,8 @@ def _detections(
         detector = loaded.get(name)
         if detector is None:
             seen = case.contrast if case.contrast != "unknown" else contrast_of(aligned_by(Recipe())).contrast
-            detector = load_detector(detector_for(seen), package, device)
+            own = read_metadata(package)["detector"] if package is not None else detector_for(seen)
+            detector = load_detector(own, package, device)
         aligned = aligned_by(detector.recipe)
         yield name, detect_aligned(aligned, detector, DetectionOptions(), progress), truth
 

@@ -34,6 +34,6 @@ def evidence(values: FloatArray, table: FloatArray) -> FloatArray:
     return np.minimum(np.where(values > steps[-1], beyond, inside), MOST_EVIDENCE).astype(np.float32)
 
 
-def mean_evidence(parts: Sequence[FloatArray]) -> FloatArray:
-    """Mean of several maps' evidence, every map counting alike."""
-    return np.asarray(np.mean(np.stack(parts), axis=0), dtype=np.float32)
+def weighted_evidence(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
+    """Weighted mean of several maps' evidence (Good 1955 for weights on Fisher's statistic)."""
+    return np.asarray(np.average(np.stack(parts), axis=0, weights=weights), dtype=np.float32)

@@ -1,0 +1,132 @@
+"""What the weights of the combined detectors' components are worth, on scans that are neither training nor test.
+
+    python Testing/benchmarks/combination.py [--data ../shared/data] [--cache CACHE]
+
+- SOOP: FLAIR slices with acute lesions of subjects that are not the test's (tissue reference, network).
+- FLAIR: real lesion shapes written into one healthy head, brighter by 30 % (all components).
+- T1w: real lesion shapes of 1 mL and more written into calibration scans of both scanners, darker and brighter by 25 %.
+
+Mean over the cases of the AP inside the brain. The weights for T1w were chosen by this table. Those for FLAIR and T2w
+lean more on anatomy than it asks: its lesions lie on one side, and MSLUB patient19, whose lesions lie on both, had a
+say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
+
+import soop_slices  # noqa: E402
+from BrainAnomalyLib.detectors.base import Reconstruction  # noqa: E402
+from BrainAnomalyLib.detectors.combined import CombinedDetector  # noqa: E402
+from BrainAnomalyLib.detectors.registry import load_detector  # noqa: E402
+from BrainAnomalyLib.evaluation.voxels import average_precision, ranking  # noqa: E402
+from BrainAnomalyLib.preparation.pipeline import prepare  # noqa: E402
+from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
+from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
+from BrainAnomalyLib.scoring.evidence import weighted_evidence  # noqa: E402
+from BrainAnomalyLib.volumes import read_scan  # noqa: E402
+from BrainAnomalyTrainingLib.cache import CacheTask, cache_scan  # noqa: E402
+from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects  # noqa: E402
+from BrainAnomalyTrainingLib.inserted_lesions import insert_lesion, lesion_shapes  # noqa: E402
+
+# Anatomy, network, asymmetry.
+WEIGHTS = (
+    *((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    *((1, 1, 0), (2, 1, 0), (3, 1, 0), (1, 2, 0), (1, 1, 0.5), (3, 1, 0.5), (1, 1, 1)),
+)
+_LEAST_ML = 1.0
+# A case: the truth and the evidence of every component, voxels of the brain alone.
+Case = tuple[np.ndarray, list[np.ndarray]]
+
+
+def case(detector: CombinedDetector, prepared: PreparedScan, lesion: np.ndarray, made: Reconstruction) -> Case:
+    """A scan's evidence where the detector speaks."""
+    score = detector.score(prepared, made)
+    inside = score.evaluated
+    return lesion[inside], [score.components[name][inside] for name in detector.component_names()]
+
+
+def soop_cases(data: Path) -> Iterator[Case]:
+    """Slices with lesions; a slice has no mirror registration, so that its asymmetry is nothing."""
+    detector, slices = load_detector("combined"), soop_slices.with_lesions(data)
+    assert isinstance(detector, CombinedDetector)
+    for index in range(slices.image.shape[2]):
+        slab = soop_slices.as_slab(slices, index)
+        made = soop_slices.slab_maps(detector, slab)
+        truth, parts = slices.lesion[..., index], detector.score(slab, made)
+        level, inside = soop_slices.template_slice(), slices.brain_mask[..., index]
+        yield truth[inside], [parts.components[name][:, :, level][inside] for name in detector.component_names()]
+
+
+def flair_cases(data: Path, count: int) -> Iterator[Case]:
+    """Shapes in the one healthy head, brighter by 30 %."""
+    detector = load_detector("combined")
+    assert isinstance(detector, CombinedDetector)
+    healthy = prepare(
+        read_scan(data / "single_healthy" / "synthsr_FLAIR_1mm.nii.gz", "FLAIR"), Recipe(grid="template_1mm")
+    )
+    for shape in _shapes(data, count, seed=5):
+        made = insert_lesion(healthy, shape, 0.3)
+        if made.volume_ml >= _LEAST_ML:
+            yield case(detector, made.prepared, made.lesion, detector.reconstruct(made.prepared))
+
+
+def t1w_cases(data: Path, cache: Path, count: int) -> Iterator[Case]:
+    """Two shapes in every other calibration scan."""
+    detector = load_detector("combined_t1w")
+    assert isinstance(detector, CombinedDetector)
+    recipe = Recipe(grid="template_2mm")
+    scans = split_subjects(shared_t1w_cohort(data)).calibration[::2][:count]
+    shapes = iter(_shapes(data, 4 * count, seed=11))
+    for scan in scans:
+        found = cache_scan(CacheTask(scan, recipe, cache)).cached
+        assert found is not None
+        prepared = found.prepared(recipe)
+        shape = next(one for one in shapes if insert_lesion(prepared, one, 0.25).volume_ml >= _LEAST_ML)
+        for change in (-0.25, 0.25):
+            made = insert_lesion(prepared, shape, change)
+            yield case(detector, made.prepared, made.lesion, detector.reconstruct(made.prepared))
+
+
+def _shapes(data: Path, count: int, seed: int) -> list[Path]:
+    shapes = lesion_shapes(data / "lesion_shapes_mni_1mm")
+    return [shapes[int(index)] for index in np.random.default_rng(seed).permutation(len(shapes))[:count]]
+
+
+def mean_ap(cases: Sequence[Case], weights: tuple[float, ...]) -> float:
+    """Mean over the cases with any lesion in the brain."""
+    found = [(truth, weighted_evidence(parts, weights)) for truth, parts in cases if truth.any()]
+    return float(np.mean([average_precision(ranking(truth, score)) for truth, score in found]))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--cache", type=Path, help="prepared scans are kept here (default: prepared anew each time)")
+    parser.add_argument("--count", type=int, default=10, help="FLAIR shapes, and T1w scans")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        groups = {
+            "SOOP slices": list(soop_cases(chosen.data)),
+            "FLAIR +30 %": list(flair_cases(chosen.data, chosen.count)),
+            "T1w ±25 %": list(t1w_cases(chosen.data, chosen.cache or Path(scratch), chosen.count)),
+        }
+    sizes = [f"{name} (n = {len(cases)})" for name, cases in groups.items()]
+    print(f"| Anatomy | Network | Asymmetry | {' | '.join(sizes)} |\n|{'---|' * (3 + len(groups))}")
+    for weights in WEIGHTS:
+        cells = [f"{mean_ap(cases, weights):.3f}" for cases in groups.values()]
+        print(f"| {' | '.join([f'{weight:g}' for weight in weights] + cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
