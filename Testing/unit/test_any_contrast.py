@@ -26,7 +26,14 @@ from BrainAnomalyLib.errors import PackageError
 from BrainAnomalyLib.packages import read_package
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.template import load_template
-from BrainAnomalyLib.scoring.evidence import LEVELS, MOST_EVIDENCE, evidence, evidence_table, weighted_evidence
+from BrainAnomalyLib.scoring.evidence import (
+    LEVELS,
+    MOST_EVIDENCE,
+    evidence,
+    evidence_table,
+    on_healthy_scale,
+    weighted_evidence,
+)
 from BrainAnomalyLib.scoring.guard import assess
 from BrainAnomalyLib.scoring.scan_level import scan_scores
 from family_proof import on_template, prepared_healthy, prove, with_blob
@@ -183,6 +190,18 @@ def test_evidence_is_minus_log_p_inside_the_table_rises_beyond_it_and_is_bounded
     assert LEVELS[-1] < far[0] < far[1] < far[2] == MOST_EVIDENCE
 
 
+def test_a_map_that_is_raised_everywhere_comes_down_and_one_with_a_lesion_stays():
+    healthy = np.random.default_rng(1).exponential(size=100_000).astype(np.float32)
+    table, inside = evidence_table(healthy), np.ones(healthy.shape, dtype=bool)
+    np.testing.assert_allclose(on_healthy_scale(3.0 * healthy, inside, table), healthy, rtol=0.02)
+    np.testing.assert_allclose(on_healthy_scale(0.5 * healthy, inside, table), 0.5 * healthy)
+    ill = healthy.copy()
+    ill[:3000] += 20.0
+    assert on_healthy_scale(ill, inside, table)[:3000].mean() > 0.9 * ill[:3000].mean()
+    nothing = np.zeros_like(healthy)
+    np.testing.assert_array_equal(on_healthy_scale(nothing, ~inside, np.zeros_like(table)), nothing)
+
+
 def test_evidence_of_a_map_that_is_mostly_zero_is_zero_there():
     healthy = np.concatenate([np.zeros(9000), np.linspace(0.1, 1.0, 1000)]).astype(np.float32)
     table = evidence_table(healthy)
@@ -239,8 +258,7 @@ def test_t1w_is_judged_by_both_networks_with_a_guard_and_calibrated_thresholds()
     assert set(advice.by_false_positive_rate) >= {0.01, 0.05}
     rates = [float((plain.anomaly[healthy.brain_mask] > at).mean()) for at in advice.by_false_positive_rate.values()]
     assert all(abs(np.log(own / rate)) < 1.5 for own, rate in zip(rates, advice.by_false_positive_rate, strict=True))
-    ill = with_blob(healthy, 0.35)
-    changed = ill.image != healthy.image
+    ill, changed = with_blob(healthy, 0.35)
     found = detector.score(ill, detector.reconstruct(ill)).anomaly
     assert found[changed].mean() > 3 * plain.anomaly[changed].mean()
     assert detector.guard_bank.contrasts == ("T1w",)

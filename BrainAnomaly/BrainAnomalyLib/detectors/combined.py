@@ -21,7 +21,7 @@ from ..preparation.recipe import Recipe
 from ..preparation.template import load_template
 from ..progress import Progress, part, silent
 from ..resources import resources_folder
-from ..scoring.evidence import evidence, weighted_evidence
+from ..scoring.evidence import evidence, on_healthy_scale, weighted_evidence
 from ..scoring.guard import FEATURES_TENSOR, SCORE_TENSOR_PREFIX, GuardBank
 from ..scoring.residuals import cleaned
 from ..volumes import Contrast
@@ -59,6 +59,7 @@ class CombinedDetector:
     title: ClassVar[str] = "Tissue reference and network"
     contrasts: ClassVar[tuple[Contrast, ...]] = ("FLAIR", "T2w")
     anatomy_name: ClassVar[str] = "tissue"
+    rescales: ClassVar[bool] = False
     unit: ClassVar[str] = "evidence (-log10 of the part of healthy voxels as high)"
     cleans_map: ClassVar[bool] = False
     Config: ClassVar[type] = CombinedConfig
@@ -135,20 +136,26 @@ class CombinedDetector:
         contrast, inside = prepared.contrast.contrast, self.evaluated(prepared)
         known = contrast if table_name(self.anatomy_name, contrast) in self.tables else self.contrasts[0]
         names = self.component_names()
-        parts = {
-            name: within(evidence(found.parts[name], self.tables[table_name(name, known)]), inside) for name in names
-        }
+        parts = {}
+        for name in names:
+            values, table = found.parts[name], self.tables[table_name(name, known)]
+            values = on_healthy_scale(values, inside, table) if self.rescales else values
+            parts[name] = within(evidence(values, table), inside)
         weights = self.config.anatomy, self.config.network, self.config.asymmetry
         return Score(weighted_evidence([parts[name] for name in names], weights), inside, parts)
 
 
 class CombinedT1wDetector(CombinedDetector):
-    """Evidence of the denoising autoencoder, the network for any contrast and the asymmetry (all 2 mm)."""
+    """Evidence of the denoising autoencoder, the network for any contrast and the asymmetry (all 2 mm).
+
+    Maps that are raised all over the brain are brought down to the healthy scans' bulk first: scanners differ.
+    """
 
     name: ClassVar[str] = "combined_t1w"
     title: ClassVar[str] = "Denoising autoencoder and network"
     contrasts: ClassVar[tuple[Contrast, ...]] = ("T1w",)
     anatomy_name: ClassVar[str] = "denoising"
+    rescales: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -168,7 +175,8 @@ class CombinedT1wDetector(CombinedDetector):
     def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
         """Calibrated on held-out healthy scans: the first row is the default one, the others go by healthy rate."""
         stored = np.asarray(self.tables.get(THRESHOLDS, [[0.0, 2.0]]), dtype=np.float64)
-        return ThresholdAdvice(float(stored[0, 1]), _COHORT, {round(rate, 6): value for rate, value in stored[1:]})
+        by_rate = {round(rate, 6): value for rate, value in stored[1:].tolist()}
+        return ThresholdAdvice(float(stored[0, 1]), _COHORT, by_rate)
 
     def anatomy(self, prepared: PreparedScan, progress: Progress = silent) -> FloatArray:
         """The denoising autoencoder's map, cleaned."""

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..geometry import FloatArray
+from ..geometry import FloatArray, MaskArray
 
 # -log10 of the part of healthy voxels above each entry of a table.
 LEVELS = np.asarray([0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.3, 1.6, 2.0, 2.4, 2.8, 3.2, 3.6, 4.0], dtype=np.float64)
 MOST_EVIDENCE = 12.0
 _LEAST_RISE = 1e-6
+# The entry of a table that stands for the bulk of the brain: lesions of a tenth of it hardly move that.
+_BULK = 4
 
 
 def evidence_table(healthy: FloatArray) -> FloatArray:
@@ -32,6 +34,15 @@ def evidence(values: FloatArray, table: FloatArray) -> FloatArray:
     slope = (LEVELS[-1] - LEVELS[-5]) / max(steps[-1] - steps[-5], _LEAST_RISE)
     beyond = LEVELS[-1] + (values - steps[-1]) * slope
     return np.minimum(np.where(values > steps[-1], beyond, inside), MOST_EVIDENCE).astype(np.float32)
+
+
+def on_healthy_scale(values: FloatArray, inside: MaskArray, table: FloatArray) -> FloatArray:
+    """``values`` divided by how far their bulk in the brain (82 % of it) exceeds that of healthy scans, if it does.
+
+    Another scanner's noise and resolution raise a map everywhere, a lesion only where it is.
+    """
+    bulk = float(np.quantile(values[inside], 1.0 - 10.0 ** -LEVELS[_BULK])) if inside.any() else 0.0
+    return np.asarray(values / max(bulk / max(float(table[_BULK]), _LEAST_RISE), 1.0), dtype=np.float32)
 
 
 def weighted_evidence(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
