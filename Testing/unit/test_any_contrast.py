@@ -24,6 +24,7 @@ from BrainAnomalyLib.detectors.registry import detector_for, embedded_folder, lo
 from BrainAnomalyLib.detectors.tissue import TissueDetector
 from BrainAnomalyLib.errors import PackageError
 from BrainAnomalyLib.packages import read_package
+from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.template import load_template
 from BrainAnomalyLib.scoring.evidence import (
@@ -36,7 +37,8 @@ from BrainAnomalyLib.scoring.evidence import (
 )
 from BrainAnomalyLib.scoring.guard import assess
 from BrainAnomalyLib.scoring.scan_level import scan_scores
-from family_proof import on_template, prepared_healthy, prove, with_blob
+from BrainAnomalyLib.volumes import read_scan
+from family_proof import SCANS, on_template, prove, with_blob
 from shared_data import needs
 
 GROUPS = Groups(many=0.3, paired=0.4)
@@ -250,7 +252,7 @@ def test_the_combined_map_has_all_components_and_sees_a_bright_lesion():
 def test_t1w_is_judged_by_both_networks_with_a_guard_and_calibrated_thresholds():
     detector = load_detector("combined_t1w", device="cpu")
     assert isinstance(detector, CombinedT1wDetector)
-    healthy = prepared_healthy(1)[0]
+    healthy = prepare(read_scan(SCANS / "sub-01_T1w.nii.gz", "T1w"), detector.recipe)
     plain = detector.score(healthy, detector.reconstruct(healthy))
     assert set(plain.components) == {"denoising", "network", "asymmetry"}
     advice = detector.threshold_for("T1w")

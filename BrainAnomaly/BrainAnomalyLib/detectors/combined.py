@@ -197,7 +197,11 @@ def _bank(tables: dict[str, FloatArray]) -> GuardBank | None:
     features, scores = tables.get(PREFIX + FEATURES_TENSOR), PREFIX + SCORE_TENSOR_PREFIX
     if features is None:
         return None
-    named = {key.removeprefix(scores): np.asarray(value) for key, value in tables.items() if key.startswith(scores)}
+    named = {
+        key.removeprefix(scores): np.asarray(value, dtype=np.float64)
+        for key, value in tables.items()
+        if key.startswith(scores)
+    }
     return GuardBank(np.asarray(features, dtype=np.float64), named, ("T1w",))
 
 
