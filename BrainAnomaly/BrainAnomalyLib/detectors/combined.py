@@ -56,7 +56,7 @@ class CombinedDetector:
     """Evidence of the tissue reference (1 mm), the network for any contrast and the asymmetry (2 mm)."""
 
     name: ClassVar[str] = "combined"
-    title: ClassVar[str] = "Tissue reference and network"
+    title: ClassVar[str] = "Combined: tissue reference and network"
     contrasts: ClassVar[tuple[Contrast, ...]] = ("FLAIR", "T2w")
     anatomy_name: ClassVar[str] = "tissue"
     rescales: ClassVar[bool] = False
@@ -152,7 +152,7 @@ class CombinedT1wDetector(CombinedDetector):
     """
 
     name: ClassVar[str] = "combined_t1w"
-    title: ClassVar[str] = "Denoising autoencoder and network"
+    title: ClassVar[str] = "Combined: denoising autoencoder and network"
     contrasts: ClassVar[tuple[Contrast, ...]] = ("T1w",)
     anatomy_name: ClassVar[str] = "denoising"
     rescales: ClassVar[bool] = True
