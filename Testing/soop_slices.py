@@ -99,9 +99,7 @@ def calmest(slices: Slices, share: float = 0.5) -> Slices:
 
 def load(data: Path) -> tuple[Slices, Slices, Slices]:
     """Healthy slices to train on, healthy slices to calibrate with, and all slices of the test subjects."""
-    with np.load(data / "soop_flair_2d" / "soop_flair_2d.npz", allow_pickle=False) as stored:
-        numbers = np.array([int(name.split("-")[1]) for name in stored["ids"]])
-        flair, lesion = stored["flair_ax"], stored["lesion_ax"]
+    numbers, flair, lesion = _stored(data)
     test = numbers % 5 == 0
     healthy = ~test & (lesion.sum(axis=(1, 2)) == 0)
     calibration = healthy & (numbers % 5 == 1)
@@ -112,11 +110,16 @@ def load(data: Path) -> tuple[Slices, Slices, Slices]:
 
 def with_lesions(data: Path) -> Slices:
     """Slices with acute lesions of subjects that are not the test's; nothing is trained on them."""
-    with np.load(data / "soop_flair_2d" / "soop_flair_2d.npz", allow_pickle=False) as stored:
-        numbers = np.array([int(name.split("-")[1]) for name in stored["ids"]])
-        flair, lesion = stored["flair_ax"], stored["lesion_ax"]
+    numbers, flair, lesion = _stored(data)
     chosen = (numbers % 5 != 0) & (lesion.sum(axis=(1, 2)) > 0)
     return _slices(flair[chosen], lesion[chosen])
+
+
+def _stored(data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Subject number, FLAIR and lesion of every axial slice (n, i, j), as deposited."""
+    with np.load(data / "soop_flair_2d" / "soop_flair_2d.npz", allow_pickle=False) as stored:
+        numbers = np.array([int(name.split("-")[1]) for name in stored["ids"]])
+        return numbers, stored["flair_ax"], stored["lesion_ax"]
 
 
 def _slices(flair: np.ndarray, lesion: np.ndarray) -> Slices:

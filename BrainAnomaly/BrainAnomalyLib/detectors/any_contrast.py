@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ..errors import PackageError
 from ..volumes import Contrast
 from .base import ThresholdAdvice
 from .learned import LearnedDetector
 from .learning import Batch, LearnedConfig, OptimizerSettings, Phase, Preset, Restored, masked_mean
+from .networks.slice_unet import check_strides, slice_unet
 
 if TYPE_CHECKING:
     import torch
@@ -83,25 +83,12 @@ class AnyContrastDetector(LearnedDetector):
     def check(cls, config: AnyContrastConfig) -> None:
         """The crop must be divisible by the network's strides."""
         super().check(config)
-        divisor = 2 ** (len(config.channels) - 1)
-        if any(size % divisor for size in config.crop):
-            raise PackageError("The configuration has an impossible crop.", f"Use multiples of {divisor}.")
+        check_strides(config.crop, config.channels)
 
     @classmethod
     def build(cls, config: AnyContrastConfig) -> torch.nn.Module:
         """MONAI's 2D U-Net with instance norm; in: slice and mirror image, out: correction and log odds of a lesion."""
-        from monai.networks.nets import UNet
-
-        network: torch.nn.Module = UNet(
-            spatial_dims=2,
-            in_channels=2 if config.mirrors else 1,
-            out_channels=2,
-            channels=config.channels,
-            strides=(2,) * (len(config.channels) - 1),
-            num_res_units=config.residual_units,
-            norm="INSTANCE",
-        )
-        return network
+        return slice_unet(2 if config.mirrors else 1, 2, config.channels, config.residual_units)
 
     @classmethod
     def phases(cls, config: AnyContrastConfig) -> tuple[Phase, ...]:

@@ -20,7 +20,6 @@ from ..preparation.prepared import PreparedScan
 from ..preparation.recipe import Recipe
 from ..preparation.template import load_template
 from ..progress import Progress, part, silent
-from ..resources import resources_folder
 from ..scoring.evidence import evidence, on_healthy_scale, weighted_evidence
 from ..scoring.guard import FEATURES_TENSOR, SCORE_TENSOR_PREFIX, GuardBank
 from ..scoring.residuals import cleaned
@@ -30,6 +29,7 @@ from .asymmetry import AsymmetryDetector
 from .base import Reconstruction, Score, ThresholdAdvice
 from .denoising import DenoisingDetector
 from .learned import LearnedDetector
+from .registry import embedded_folder
 from .tissue import TissueDetector
 
 PREFIX = "combined_"
@@ -62,7 +62,6 @@ class CombinedDetector:
     rescales: ClassVar[bool] = False
     unit: ClassVar[str] = "evidence (-log10 of the part of healthy voxels as high)"
     cleans_map: ClassVar[bool] = False
-    Config: ClassVar[type] = CombinedConfig
     healthy_slice_means: FloatArray | None = None
     guard_bank: GuardBank | None = None
 
@@ -71,9 +70,8 @@ class CombinedDetector:
         network: AnyContrastDetector,
         tables: dict[str, FloatArray],
         identity: str | None = None,
-        config: CombinedConfig | None = None,
     ) -> None:
-        self.config = config or self.Config()
+        self.config = CombinedConfig()
         self.recipe = Recipe(grid="template_1mm")
         self.network, self.asymmetry = network, AsymmetryDetector()
         self.tissue = TissueDetector()
@@ -162,12 +160,13 @@ class CombinedT1wDetector(CombinedDetector):
         network: AnyContrastDetector,
         tables: dict[str, FloatArray],
         identity: str | None = None,
-        config: CombinedConfig | None = None,
     ) -> None:
-        package = read_package(resources_folder() / "Models" / "denoising_t1w")
+        super().__init__(network, tables, identity)
+        folder = embedded_folder("denoising")
+        assert folder is not None
+        package = read_package(folder)
         self.denoising: LearnedDetector = DenoisingDetector.from_package(package, network.device)
-        config = config or CombinedConfig(anatomy=1.0, anatomy_package=package.identity)
-        super().__init__(network, tables, identity, config)
+        self.config = CombinedConfig(anatomy=1.0, anatomy_package=package.identity)
         self.recipe = network.recipe
         self.healthy_slice_means = tables.get(f"{PREFIX}healthy_slice_means")
         self.guard_bank = _bank(tables)

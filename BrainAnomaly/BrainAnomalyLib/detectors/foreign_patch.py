@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ..errors import PackageError
 from .learned import LearnedDetector
 from .learning import Batch, LearnedConfig, OptimizerSettings, Phase, Preset, Restored, masked_mean
+from .networks.slice_unet import check_strides, slice_unet
 
 if TYPE_CHECKING:
     import torch
@@ -70,25 +71,12 @@ class ForeignPatchDetector(LearnedDetector):
         super().check(config)
         if config.target not in _TARGETS:
             raise PackageError(f"The target '{config.target}' is not known.", f"Use one of {', '.join(_TARGETS)}.")
-        divisor = 2 ** (len(config.channels) - 1)
-        if any(size % divisor for size in config.crop):
-            raise PackageError("The configuration has an impossible crop.", f"Use multiples of {divisor}.")
+        check_strides(config.crop, config.channels)
 
     @classmethod
     def build(cls, config: ForeignPatchConfig) -> torch.nn.Module:
         """MONAI's 2D U-Net with instance norm and residual units, one channel in and out."""
-        from monai.networks.nets import UNet
-
-        network: torch.nn.Module = UNet(
-            spatial_dims=2,
-            in_channels=1,
-            out_channels=1,
-            channels=config.channels,
-            strides=(2,) * (len(config.channels) - 1),
-            num_res_units=config.residual_units,
-            norm="INSTANCE",
-        )
-        return network
+        return slice_unet(1, 1, config.channels, config.residual_units)
 
     @classmethod
     def phases(cls, config: ForeignPatchConfig) -> tuple[Phase, ...]:
