@@ -2,7 +2,9 @@
 
     python Testing/calibrate_combined.py PACKAGE [--data ../shared/data] [--cache CACHE]
 
-T1w: the calibration part of the shared cohort (``cohort.split_subjects``), two scanners. FLAIR: one whole head
+T1w: the calibration part of the shared cohort (``cohort.split_subjects``), two scanners; its default threshold also
+holds for these scans as other scanners might show them (``scanner_shifts``). How high a map is at a place in healthy
+brains comes from every fourth scan of the training part. FLAIR: one whole head
 (single_healthy/synthsr_FLAIR_1mm). T2w: five heads (ds000011, 5 mm slices, and rorden_T2w). These two are no cohorts:
 what healthy people differ in is hardly seen, and the model card says so. Rewrites the package's calibration and hashes.
 """
@@ -13,7 +15,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,12 @@ from safetensors.torch import load_file, save_file
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
 
+import scanner_shifts  # noqa: E402
 from BrainAnomalyLib.detectors.any_contrast import AnyContrastDetector  # noqa: E402
 from BrainAnomalyLib.detectors.base import Reconstruction  # noqa: E402
 from BrainAnomalyLib.detectors.combined import (  # noqa: E402
+    COVERAGE,
+    LEVEL_PREFIX,
     PREFIX,
     THRESHOLDS,
     CombinedDetector,
@@ -42,13 +47,24 @@ from BrainAnomalyLib.preparation.pipeline import prepare  # noqa: E402
 from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
 from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
 from BrainAnomalyLib.scoring.evidence import LEVELS, evidence_table  # noqa: E402
+from BrainAnomalyLib.scoring.normal_level import normal_level  # noqa: E402
 from BrainAnomalyLib.volumes import Contrast, read_scan  # noqa: E402
 from BrainAnomalyTrainingLib.cache import CacheTask, cache_scan  # noqa: E402
-from BrainAnomalyTrainingLib.calibration import CohortCalibrator  # noqa: E402
-from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects  # noqa: E402
+from BrainAnomalyTrainingLib.calibration import CohortCalibrator, calibrate_maps  # noqa: E402
+from BrainAnomalyTrainingLib.cohort import CohortScan, shared_t1w_cohort, split_subjects  # noqa: E402
 
 _MOST_ML = 1.0
 _TENSORS = "calibration.safetensors"
+_EVERY = 4
+# Every calibration scan as two of these, in turn: contrast, brightness, noise and resolution of another scanner.
+_SHIFTS: tuple[Callable[[PreparedScan], PreparedScan], ...] = (
+    lambda scan: scanner_shifts.gamma(scan, 0.8),
+    lambda scan: scanner_shifts.noise(scan, 0.04),
+    lambda scan: scanner_shifts.sharpen(scan, 1.0),
+    lambda scan: scanner_shifts.gamma(scan, 1.3),
+    lambda scan: scanner_shifts.drift(scan, 0.1, seed=3),
+    lambda scan: scanner_shifts.blur(scan, 0.8),
+)
 Tables = dict[str, FloatArray]
 Reconstructed = list[tuple[PreparedScan, Reconstruction]]
 
@@ -82,13 +98,12 @@ def few_scans(network: AnyContrastDetector, data: Path) -> tuple[Tables, dict[Co
 
 
 def t1w_cohort(network: AnyContrastDetector, data: Path, cache: Path) -> Tables:
-    """T1w: tables, thresholds by healthy rate, guard and slice means, from the cohort's calibration part."""
-    recipe = Recipe(grid="template_2mm")
-    cohort = split_subjects(shared_t1w_cohort(data)).calibration
-    found = [cache_scan(CacheTask(scan, recipe, cache)).cached for scan in cohort]
-    scans = [one.prepared(recipe) for one in found if one is not None]
-    reconstructed = _reconstructed(CombinedT1wDetector(network, {}), scans)
-    tables = _tables(reconstructed, "T1w")
+    """T1w: levels, tables, thresholds by healthy rate, guard and slice means."""
+    split = split_subjects(shared_t1w_cohort(data))
+    tables = _normal_levels(network, _cached(split.training[::_EVERY], cache))
+    scans = list(_cached(split.calibration, cache))
+    reconstructed = _reconstructed(CombinedT1wDetector(network, tables), scans)
+    tables |= _tables(reconstructed, "T1w", CombinedT1wDetector(network, tables).levelled)
     detector = CombinedT1wDetector(network, tables)
     with tempfile.TemporaryDirectory() as scratch:
         calibrator = CohortCalibrator(Path(scratch))
@@ -96,10 +111,37 @@ def t1w_cohort(network: AnyContrastDetector, data: Path, cache: Path) -> Tables:
             calibrator.add(scan, detector.score(scan, reconstruction).anomaly)
         outcome = calibrator.finish(("T1w",))
     stated = outcome.calibration
-    rows = [(0.0, stated.entries()["default_threshold"]), *sorted(stated.quantiles.items())]
-    tables[THRESHOLDS] = np.asarray(rows, dtype=np.float32)
-    print(json.dumps(stated.entries(), indent=1))
+    own, shifted = stated.entries()["default_threshold"], _shifted_threshold(detector, scans)
+    tables[THRESHOLDS] = np.asarray([(0.0, max(own, shifted)), *sorted(stated.quantiles.items())], dtype=np.float32)
+    print(json.dumps({**stated.entries(), "as it is": own, "as other scanners": shifted}, indent=1))
     return {**tables, **{PREFIX + name: value for name, value in outcome.tensors().items()}}
+
+
+def _cached(cohort: Iterable[CohortScan], cache: Path) -> Iterator[PreparedScan]:
+    """The scans on the 2 mm grid, prepared where they are not in the cache."""
+    recipe = Recipe(grid="template_2mm")
+    for scan in cohort:
+        cached = cache_scan(CacheTask(scan, recipe, cache)).cached
+        if cached is not None:
+            yield cached.prepared(recipe)
+
+
+def _normal_levels(network: AnyContrastDetector, scans: Iterable[PreparedScan]) -> Tables:
+    """How high every component is at a place in healthy brains, and how many of these have brain there."""
+    detector = CombinedT1wDetector(network, {})
+    found = normal_level((detector.reconstruct(scan).parts, scan.brain_mask) for scan in scans)
+    return {COVERAGE: found.coverage, **{LEVEL_PREFIX + name: level for name, level in found.levels.items()}}
+
+
+def _shifted_threshold(detector: CombinedT1wDetector, scans: Sequence[PreparedScan]) -> float:
+    """Least threshold with at most 1 mL per healthy scan as other scanners might show it."""
+    maps = []
+    for index, scan in enumerate(scans):
+        for shift in (_SHIFTS[(2 * index + step) % len(_SHIFTS)] for step in range(2)):
+            seen = shift(scan)
+            maps.append((detector.score(seen, detector.reconstruct(seen)).anomaly, seen.brain_mask))
+        print(f"shifted: {index + 1} of {len(scans)}", file=sys.stderr, flush=True)
+    return calibrate_maps(maps, scans[0].template.grid.voxel_volume_mm3).default_threshold
 
 
 def _reconstructed(detector: CombinedDetector, scans: Sequence[PreparedScan]) -> Reconstructed:
@@ -113,12 +155,16 @@ def _reconstructed(detector: CombinedDetector, scans: Sequence[PreparedScan]) ->
     return found
 
 
-def _tables(found: Reconstructed, contrast: Contrast) -> Tables:
+def _tables(
+    found: Reconstructed,
+    contrast: Contrast,
+    levelled: Callable[[str, FloatArray], FloatArray] = lambda name, values: values,
+) -> Tables:
     """Every component's healthy quantiles."""
     values: dict[str, list[FloatArray]] = {}
     for _, reconstruction in found:
         for name, part in reconstruction.parts.items():
-            values.setdefault(name, []).append(part[np.isfinite(part)])
+            values.setdefault(name, []).append(levelled(name, part)[np.isfinite(part)])
     return {table_name(name, contrast): evidence_table(np.concatenate(every)) for name, every in values.items()}
 
 
@@ -148,7 +194,7 @@ def calibrate(folder: Path, data: Path, cache: Path) -> None:
         for name, value in load_file(folder / _TENSORS).items()
         if not name.startswith(("evidence_", PREFIX))
     }
-    added = {name: torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32)) for name, value in made.items()}
+    added = {name: torch.from_numpy(np.ascontiguousarray(value, dtype=_kind(name))) for name, value in made.items()}
     save_file({**kept, **added}, folder / _TENSORS)
     metadata = folder / "configs" / "metadata.json"
     content: dict[str, Any] = json.loads(metadata.read_text(encoding="utf-8"))
@@ -157,6 +203,11 @@ def calibrate(folder: Path, data: Path, cache: Path) -> None:
     write_hashes(folder)
     levels = {name: np.round(value, 3).tolist() for name, value in few.items()}
     print(json.dumps({"levels": LEVELS.tolist(), **levels, "own": own}, indent=1))
+
+
+def _kind(name: str) -> type[np.floating[Any]]:
+    """Half precision for volumes."""
+    return np.float16 if name == COVERAGE or name.startswith(LEVEL_PREFIX) else np.float32
 
 
 def main() -> None:

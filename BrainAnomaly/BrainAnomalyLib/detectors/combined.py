@@ -22,6 +22,7 @@ from ..preparation.template import load_template
 from ..progress import Progress, part, silent
 from ..scoring.evidence import evidence, on_healthy_scale, weighted_evidence
 from ..scoring.guard import FEATURES_TENSOR, SCORE_TENSOR_PREFIX, GuardBank
+from ..scoring.normal_level import covered, relative, smoothed_inside
 from ..scoring.residuals import cleaned
 from ..volumes import Contrast
 from .any_contrast import AnyContrastDetector
@@ -35,7 +36,11 @@ from .tissue import TissueDetector
 PREFIX = "combined_"
 THRESHOLDS = f"{PREFIX}thresholds"
 _FEW = "at most 1 mL of findings in the healthy scans named in the model card; not calibrated on a cohort"
-_COHORT = "at most 1 mL of findings per healthy scan of the calibration"
+_COHORT = "at most 1 mL of findings per healthy scan of the calibration, also as other scanners might show it"
+COVERAGE = f"{PREFIX}coverage"
+LEVEL_PREFIX = f"{PREFIX}level_"
+# 2.4 mm: findings that matter are larger, noise is not.
+_SMOOTHED_VOXELS = 1.2
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,6 @@ class CombinedDetector:
     title: ClassVar[str] = "Combined: tissue reference and network"
     contrasts: ClassVar[tuple[Contrast, ...]] = ("FLAIR", "T2w")
     anatomy_name: ClassVar[str] = "tissue"
-    rescales: ClassVar[bool] = False
     unit: ClassVar[str] = "evidence (-log10 of the part of healthy voxels as high)"
     cleans_map: ClassVar[bool] = False
     healthy_slice_means: FloatArray | None = None
@@ -136,24 +140,31 @@ class CombinedDetector:
         names = self.component_names()
         parts = {}
         for name in names:
-            values, table = found.parts[name], self.tables[table_name(name, known)]
-            values = on_healthy_scale(values, inside, table) if self.rescales else values
-            parts[name] = within(evidence(values, table), inside)
+            table = self.tables[table_name(name, known)]
+            parts[name] = within(evidence(self.comparable(name, found.parts[name], inside, table), table), inside)
         weights = self.config.anatomy, self.config.network, self.config.asymmetry
-        return Score(weighted_evidence([parts[name] for name in names], weights), inside, parts)
+        return Score(self.joined(weighted_evidence([parts[name] for name in names], weights), inside), inside, parts)
+
+    def comparable(self, name: str, values: FloatArray, inside: MaskArray, table: FloatArray) -> FloatArray:
+        """A component's map as its table of healthy values wants it: as it is."""
+        return values
+
+    def joined(self, anomaly: FloatArray, inside: MaskArray) -> FloatArray:
+        """The weighted mean as it is shown."""
+        return anomaly
 
 
 class CombinedT1wDetector(CombinedDetector):
     """Evidence of the denoising autoencoder, the network for any contrast and the asymmetry (all 2 mm).
 
-    Maps that are raised all over the brain are brought down to the healthy scans' bulk first: scanners differ.
+    A map counts relative to its normal level at a place (``scoring.normal_level``), and one that is raised all over the
+    brain is brought down to the healthy scans' bulk: scanners differ. The mean is smoothed with a Gaussian of 2.4 mm.
     """
 
     name: ClassVar[str] = "combined_t1w"
     title: ClassVar[str] = "Combined: denoising autoencoder and network"
     contrasts: ClassVar[tuple[Contrast, ...]] = ("T1w",)
     anatomy_name: ClassVar[str] = "denoising"
-    rescales: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -183,8 +194,23 @@ class CombinedT1wDetector(CombinedDetector):
         return cleaned(score.anomaly, score.evaluated)
 
     def evaluated(self, prepared: PreparedScan) -> MaskArray:
-        """The brain."""
-        return prepared.brain_mask
+        """The brain, where healthy scans had theirs."""
+        coverage = self.tables.get(COVERAGE)
+        mask = prepared.brain_mask
+        return mask if coverage is None else mask & covered(coverage, mask.shape)
+
+    def levelled(self, name: str, values: FloatArray) -> FloatArray:
+        """A component's map relative to its normal level at every place."""
+        level = self.tables.get(LEVEL_PREFIX + name)
+        return values if level is None else relative(values, level)
+
+    def comparable(self, name: str, values: FloatArray, inside: MaskArray, table: FloatArray) -> FloatArray:
+        """Relative to its normal level, its bulk not above that of healthy scans."""
+        return on_healthy_scale(self.levelled(name, values), inside, table)
+
+    def joined(self, anomaly: FloatArray, inside: MaskArray) -> FloatArray:
+        """Smoothed inside the evaluated brain."""
+        return smoothed_inside(anomaly, inside, _SMOOTHED_VOXELS)
 
     def on_network_grid(self, prepared: PreparedScan) -> PreparedScan:
         """The scan itself."""

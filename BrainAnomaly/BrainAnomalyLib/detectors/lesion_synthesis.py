@@ -16,10 +16,15 @@ from .corruption import coarse_field
 
 # Intensities at which a T1w slice's tissues lie: none, fluid, gray, white, brightest.
 _KNOTS = (0.0, 0.42, 0.74, 1.0, 1.6)
-# Ranges for fluid and gray matter, relative to white matter (1), of FLAIR and T2w (typical protocols) and of nothing
-# that exists; chances of each among the slices that change their contrast.
-_CONTRASTS = (((0.15, 0.7), (1.0, 1.3)), ((1.5, 2.6), (1.1, 1.45)), ((0.1, 2.0), (0.4, 1.7)))
-_CHANCES = (0.45, 0.3, 0.25)
+# Ranges for fluid and gray matter, relative to white matter (1), of FLAIR, T2w and T1w (typical protocols) and of
+# nothing that exists; chances of each among the slices that change their contrast.
+_CONTRASTS = (
+    ((0.15, 0.7), (1.0, 1.3)),
+    ((1.5, 2.6), (1.1, 1.45)),
+    ((0.2, 0.65), (0.6, 0.9)),
+    ((0.1, 2.0), (0.4, 1.7)),
+)
+_CHANCES = (0.35, 0.2, 0.25, 0.2)
 # Radii in pixels, also of lesions that come in numbers; chance of a place deep in the brain, where white matter and
 # ventricles lie.
 _RADII, _SMALL_RADII = (1.2, 18.0), (1.0, 3.0)
@@ -27,8 +32,9 @@ _MOST_GROUPS, _MOST_SMALL = 4, 12
 _DEEP = 0.4
 _DEPTH_CELL, _DEPTH_CELLS = 4, 7
 _LEAST_CHANGE = 0.04
-# Largest bias, noise and blur (pixels) of another scanner, relative to white matter; each with a chance of its own.
-_BIAS, _NOISE, _BLUR = 0.15, 0.06, 1.0
+# Largest bias and noise of another scanner, relative to white matter, its blur along an axis (pixels), and how much of
+# the detail finer than a pixel it may show twice; each with a chance of its own.
+_BIAS, _NOISE, _BLUR, _SHARPNESS = 0.2, 0.08, 1.4, 1.0
 
 
 class Groups(NamedTuple):
@@ -48,7 +54,7 @@ def random_contrast(images: Tensor, masks: Tensor, generator: torch.Generator, n
 
 
 def random_acquisition(images: Tensor, masks: Tensor, generator: torch.Generator, probability: float) -> Tensor:
-    """Slices as other scanners might give them: with a bias field, blurred, with noise, each with ``probability``."""
+    """Slices as other scanners might give them: uneven, blurred or sharper, noisy, each with ``probability``."""
     pairs = zip(images, masks, strict=True)
     return torch.stack([_acquired(image, mask, generator, probability) for image, mask in pairs])
 
@@ -95,20 +101,30 @@ def _acquired(image: Tensor, mask: Tensor, generator: torch.Generator, probabili
         field = coarse_field(size, generator, 24 + int(24 * _uniform(generator)))[0].to(image)
         image = image * torch.exp(_between((0.0, _BIAS), generator) * field)
     if _uniform(generator) < probability:
-        image = _blurred(image, _between((0.3, _BLUR), generator))
+        image = _resolved(image, generator)
     if _uniform(generator) < probability:
         noise = torch.randn(image.shape, generator=generator).to(image)
         image = image + _between((0.0, _NOISE), generator) * noise
     return image.clamp(min=0.0) * mask
 
 
-def _blurred(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian of ``sigma`` pixels, cut off at three of them."""
-    reach = max(1, math.ceil(3.0 * sigma))
-    weight = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=image.dtype) / sigma) ** 2)
-    weight = (weight / weight.sum()).to(image)
-    along = torch.nn.functional.conv2d(image[None], weight.reshape(1, 1, -1, 1), padding=(reach, 0))
-    return torch.nn.functional.conv2d(along, weight.reshape(1, 1, 1, -1), padding=(0, reach))[0]
+def _resolved(image: Tensor, generator: torch.Generator) -> Tensor:
+    """The slice (1, i, j) of a scanner with less detail, along each axis for itself, or with more."""
+    if _uniform(generator) < 0.5:
+        return _blurred(image, [_between((0.2, _BLUR), generator) for _ in range(2)])
+    return image + _between((0.0, _SHARPNESS), generator) * (image - _blurred(image, [1.0, 1.0]))
+
+
+def _blurred(image: Tensor, sigmas: list[float]) -> Tensor:
+    """Gaussian of ``sigmas`` pixels along i and j, cut off at three of them."""
+    for axis, sigma in enumerate(sigmas):
+        reach = max(1, math.ceil(3.0 * sigma))
+        weight = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=image.dtype) / sigma) ** 2)
+        shape, padding = [1, 1, 1, 1], [0, 0]
+        shape[2 + axis], padding[axis] = -1, reach
+        kernel = (weight / weight.sum()).to(image).reshape(shape)
+        image = torch.nn.functional.conv2d(image[None], kernel, padding=padding)[0]
+    return image
 
 
 def _with_group(
