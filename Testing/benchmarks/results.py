@@ -17,15 +17,16 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
 
-import scanner_shifts  # noqa: E402
 import soop_slices  # noqa: E402
 from BrainAnomalyLib.detection import detect  # noqa: E402
 from BrainAnomalyLib.detectors.base import Detector  # noqa: E402
@@ -291,14 +292,28 @@ def _healthy_row(
     )
 
 
+def _changed(prepared: PreparedScan, image: np.ndarray) -> PreparedScan:
+    """White matter is 1 again after a change, as the preparation would have it."""
+    sure = prepared.brain_mask & (prepared.template.white_matter > 0.8)
+    scaled = image / max(float(np.median(image[sure])), 1e-6)
+    return replace(prepared, image=np.where(prepared.brain_mask, scaled, 0.0).astype(np.float32))
+
+
+def _drift(shape: tuple[int, ...]) -> np.ndarray:
+    coarse = np.random.default_rng(0).standard_normal((3, 3, 3))
+    return np.exp(0.15 * ndimage.zoom(coarse, [size / 3 for size in shape], order=1))
+
+
 SHIFTS: dict[str, Callable[[PreparedScan], PreparedScan]] = {
-    "gamma 0.7": lambda one: scanner_shifts.gamma(one, 0.7),
-    "gamma 1.5": lambda one: scanner_shifts.gamma(one, 1.5),
-    "drift 15 %": lambda one: scanner_shifts.drift(one, 0.15),
-    "noise 6 %": lambda one: scanner_shifts.noise(one, 0.06),
-    "blur 2.4 mm": lambda one: scanner_shifts.blur(one, 1.2),
-    "ghost 30 %": lambda one: scanner_shifts.ghost(one, 0.3),
-    "inverted": scanner_shifts.inverted,
+    "gamma 0.7": lambda one: _changed(one, np.maximum(one.image, 0.0) ** 0.7),
+    "gamma 1.5": lambda one: _changed(one, np.maximum(one.image, 0.0) ** 1.5),
+    "drift 15 %": lambda one: _changed(one, one.image * _drift(one.image.shape)),
+    "noise 6 %": lambda one: _changed(
+        one, one.image + 0.06 * np.random.default_rng(0).standard_normal(one.image.shape)
+    ),
+    "blur 2.4 mm": lambda one: _changed(one, ndimage.gaussian_filter(one.image, 1.2)),
+    "ghost 30 %": lambda one: _changed(one, one.image + 0.3 * np.roll(one.image, one.image.shape[1] // 3, axis=1)),
+    "inverted": lambda one: _changed(one, np.maximum(1.5 - one.image, 0.0)),
 }
 
 

@@ -36,7 +36,7 @@ from .tissue import TissueDetector
 PREFIX = "combined_"
 THRESHOLDS = f"{PREFIX}thresholds"
 _FEW = "at most 1 mL of findings in the healthy scans named in the model card; not calibrated on a cohort"
-_COHORT = "at most 1 mL of findings per healthy scan of the calibration, also as other scanners might show it"
+_COHORT = "at most 0.25 mL of findings per healthy scan of the calibration, so that other scanners stay near 1 mL"
 COVERAGE = f"{PREFIX}coverage"
 LEVEL_PREFIX = f"{PREFIX}level_"
 # 2.4 mm: findings that matter are larger, noise is not.

@@ -10,6 +10,7 @@ from ..errors import OptionsError, PreparationError
 from ..geometry import FloatArray, Grid, MaskArray, resample
 from ..progress import Progress, part, silent
 from ..volumes import Scan
+from .artifacts import artifact_warnings
 from .bias import correct_bias
 from .brain_mask import BrainMask, BrainMaskMethod, find_brain
 from .contrast import ContrastGuess, guess_contrast
@@ -92,7 +93,10 @@ def into_template(aligned: AlignedScan, recipe: Recipe) -> PreparedScan:
         quality=quality,
         brain_mask_method=aligned.brain.method,
         intensity_scale=scale,
-        warnings=tuple(_warnings(aligned.scan, registration, quality, contrast)),
+        warnings=(
+            *_warnings(aligned.scan, registration, quality, contrast),
+            *artifact_warnings(aligned.scan, aligned.brain.mask, registration.scan_from_template, template),
+        ),
     )
 
 
