@@ -4,7 +4,8 @@
 
 T1w: the calibration part of the shared cohort (``cohort.split_subjects``), two scanners. Its default threshold
 leaves a quarter of a millilitre, not a whole one: on a scanner never seen there is about four times as much. How high
-a map is at a place in healthy brains comes from every fourth scan of the training part. FLAIR: one whole head
+a map is at a place in healthy brains comes from every fourth scan of the training part, how bright a voxel is from all
+of them. FLAIR: one whole head
 (single_healthy/synthsr_FLAIR_1mm). T2w: five heads (ds000011, 5 mm slices, and rorden_T2w). These two are no cohorts:
 what healthy people differ in is hardly seen, and the model card says so. Rewrites the package's calibration and hashes.
 """
@@ -32,6 +33,8 @@ from BrainAnomalyLib.detectors.base import Reconstruction  # noqa: E402
 from BrainAnomalyLib.detectors.combined import (  # noqa: E402
     COVERAGE,
     LEVEL_PREFIX,
+    NORMATIVE_DEVIATION,
+    NORMATIVE_MEAN,
     PREFIX,
     THRESHOLDS,
     CombinedDetector,
@@ -47,6 +50,7 @@ from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
 from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
 from BrainAnomalyLib.scoring.evidence import LEVELS, evidence_table  # noqa: E402
 from BrainAnomalyLib.scoring.normal_level import normal_level  # noqa: E402
+from BrainAnomalyLib.scoring.normative_intensity import normative_intensity  # noqa: E402
 from BrainAnomalyLib.volumes import Contrast, read_scan  # noqa: E402
 from BrainAnomalyTrainingLib.cache import CacheTask, cache_scan  # noqa: E402
 from BrainAnomalyTrainingLib.calibration import CohortCalibrator  # noqa: E402
@@ -91,7 +95,8 @@ def few_scans(network: AnyContrastDetector, data: Path) -> tuple[Tables, dict[Co
 def t1w_cohort(network: AnyContrastDetector, data: Path, cache: Path) -> Tables:
     """T1w: levels, tables, thresholds by healthy rate, guard and slice means."""
     split = split_subjects(shared_t1w_cohort(data))
-    tables = _normal_levels(network, _cached(split.training[::_EVERY], cache))
+    tables = _normative(_cached(split.training, cache))
+    tables |= _normal_levels(CombinedT1wDetector(network, tables), _cached(split.training[::_EVERY], cache))
     scans = list(_cached(split.calibration, cache))
     reconstructed = _reconstructed(CombinedT1wDetector(network, tables), scans)
     tables |= _tables(reconstructed, "T1w", CombinedT1wDetector(network, tables).levelled)
@@ -117,9 +122,14 @@ def _cached(cohort: Iterable[CohortScan], cache: Path) -> Iterator[PreparedScan]
             yield cached.prepared(recipe)
 
 
-def _normal_levels(network: AnyContrastDetector, scans: Iterable[PreparedScan]) -> Tables:
+def _normative(scans: Iterable[PreparedScan]) -> Tables:
+    """How bright healthy brains are at a place."""
+    found = normative_intensity((scan.image, scan.brain_mask) for scan in scans)
+    return {NORMATIVE_MEAN: found.mean, NORMATIVE_DEVIATION: found.deviation}
+
+
+def _normal_levels(detector: CombinedT1wDetector, scans: Iterable[PreparedScan]) -> Tables:
     """How high every component is at a place in healthy brains, and how many of these have brain there."""
-    detector = CombinedT1wDetector(network, {})
     found = normal_level((detector.reconstruct(scan).parts, scan.brain_mask) for scan in scans)
     return {COVERAGE: found.coverage, **{LEVEL_PREFIX + name: level for name, level in found.levels.items()}}
 
@@ -174,7 +184,7 @@ def calibrate(folder: Path, data: Path, cache: Path) -> None:
         for name, value in load_file(folder / _TENSORS).items()
         if not name.startswith(("evidence_", PREFIX))
     }
-    added = {name: torch.from_numpy(np.ascontiguousarray(value, dtype=_kind(name))) for name, value in made.items()}
+    added = {name: torch.from_numpy(np.ascontiguousarray(value, dtype=_kind(value))) for name, value in made.items()}
     save_file({**kept, **added}, folder / _TENSORS)
     metadata = folder / "configs" / "metadata.json"
     content: dict[str, Any] = json.loads(metadata.read_text(encoding="utf-8"))
@@ -185,9 +195,9 @@ def calibrate(folder: Path, data: Path, cache: Path) -> None:
     print(json.dumps({"levels": LEVELS.tolist(), **levels, "own": own}, indent=1))
 
 
-def _kind(name: str) -> type[np.floating[Any]]:
+def _kind(values: FloatArray) -> type[np.floating[Any]]:
     """Half precision for volumes."""
-    return np.float16 if name == COVERAGE or name.startswith(LEVEL_PREFIX) else np.float32
+    return np.float16 if values.ndim == 3 else np.float32
 
 
 def main() -> None:

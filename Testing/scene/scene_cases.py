@@ -29,6 +29,7 @@ COMPONENTS = {
     "tissue": np.float32(1.5),
     "network": np.float32(0.8),
     "asymmetry": np.float32(0.1),
+    "normative": np.float32(0.3),
 }
 
 

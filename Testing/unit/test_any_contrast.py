@@ -36,6 +36,7 @@ from BrainAnomalyLib.scoring.evidence import (
     weighted_evidence,
 )
 from BrainAnomalyLib.scoring.guard import assess
+from BrainAnomalyLib.scoring.normal_level import smoothed_inside
 from BrainAnomalyLib.scoring.scan_level import scan_scores
 from BrainAnomalyLib.volumes import read_scan
 from family_proof import SCANS, on_template, prove, with_blob
@@ -254,7 +255,9 @@ def test_t1w_is_judged_by_both_networks_with_a_guard_and_calibrated_thresholds()
     assert isinstance(detector, CombinedT1wDetector)
     healthy = prepare(read_scan(SCANS / "sub-01_T1w.nii.gz", "T1w"), detector.recipe)
     plain = detector.score(healthy, detector.reconstruct(healthy))
-    assert set(plain.components) == {"denoising", "network", "asymmetry"}
+    assert set(plain.components) == {"denoising", "network", "asymmetry", "normative"}
+    mean = weighted_evidence([plain.components[name] for name in detector.component_names()], detector.weights)
+    np.testing.assert_allclose(plain.anomaly, smoothed_inside(mean, plain.evaluated, 1.2), atol=1e-5)
     advice = detector.threshold_for("T1w")
     assert advice is not None
     assert set(advice.by_false_positive_rate) >= {0.01, 0.05}
@@ -271,6 +274,20 @@ def test_t1w_is_judged_by_both_networks_with_a_guard_and_calibrated_thresholds()
     scores = scan_scores(bad, inverted.brain_mask)
     assert assess(inverted, bad, scores, detector.guard_bank).verdict == "out of distribution"
     assert detector.config.anatomy_package == load_detector("denoising", device="cpu").package_identity
+
+
+def test_t1w_says_nothing_where_healthy_scans_have_no_brain_and_counts_by_the_place():
+    detector = load_detector("combined_t1w", device="cpu")
+    assert isinstance(detector, CombinedT1wDetector)
+    template = load_template("template_2mm")
+    everywhere = on_template(template.brain, np.ones_like(template.brain_mask), detector.recipe)
+    inside = detector.evaluated(everywhere)
+    assert inside[template.brain_mask].mean() > 0.97
+    outside = ndimage.distance_transform_edt(~template.brain_mask, sampling=2.0) > 12.0
+    assert not inside[outside].any()
+    for name in ("denoising", "network", "asymmetry"):
+        level = 1.0 / detector.levelled(name, np.ones(template.grid.shape, dtype=np.float32))[template.brain_mask]
+        assert 0.7 < level.min() < np.median(level) < 1.3 < level.max() < 5.0
 
 
 def test_the_scan_on_the_networks_grid_keeps_its_intensities():

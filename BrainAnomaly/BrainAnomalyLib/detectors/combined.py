@@ -23,6 +23,7 @@ from ..progress import Progress, part, silent
 from ..scoring.evidence import evidence, on_healthy_scale, weighted_evidence
 from ..scoring.guard import FEATURES_TENSOR, SCORE_TENSOR_PREFIX, GuardBank
 from ..scoring.normal_level import covered, relative, smoothed_inside
+from ..scoring.normative_intensity import NormativeIntensity, deviation_map
 from ..scoring.residuals import cleaned
 from ..volumes import Contrast
 from .any_contrast import AnyContrastDetector
@@ -39,6 +40,7 @@ _FEW = "at most 1 mL of findings in the healthy scans named in the model card; n
 _COHORT = "at most 0.25 mL of findings per healthy scan of the calibration, so that other scanners stay near 1 mL"
 COVERAGE = f"{PREFIX}coverage"
 LEVEL_PREFIX = f"{PREFIX}level_"
+NORMATIVE_MEAN, NORMATIVE_DEVIATION = f"{PREFIX}normative_mean", f"{PREFIX}normative_deviation"
 # 2.4 mm: findings that matter are larger, noise is not.
 _SMOOTHED_VOXELS = 1.2
 
@@ -54,6 +56,7 @@ class CombinedConfig:
     anatomy: float = 3.0
     network: float = 1.0
     asymmetry: float = 0.5
+    normative: float = 0.0
     anatomy_package: str = ""
 
 
@@ -96,8 +99,8 @@ class CombinedDetector:
         return cls(network, tables, package.identity)
 
     @classmethod
-    def component_names(cls) -> tuple[str, str, str]:
-        """Names of the maps, in the order of the configuration's weights."""
+    def component_names(cls) -> tuple[str, ...]:
+        """Names of the maps, in the order of ``weights``."""
         return cls.anatomy_name, "network", "asymmetry"
 
     def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
@@ -137,13 +140,16 @@ class CombinedDetector:
         found = reconstruction if reconstruction is not None else self.reconstruct(prepared)
         contrast, inside = prepared.contrast.contrast, self.evaluated(prepared)
         known = contrast if table_name(self.anatomy_name, contrast) in self.tables else self.contrasts[0]
-        names = self.component_names()
         parts = {}
-        for name in names:
+        for name in self.component_names():
             table = self.tables[table_name(name, known)]
             parts[name] = within(evidence(self.comparable(name, found.parts[name], inside, table), table), inside)
-        weights = self.config.anatomy, self.config.network, self.config.asymmetry
-        return Score(self.joined(weighted_evidence([parts[name] for name in names], weights), inside), inside, parts)
+        return Score(self.joined(weighted_evidence(list(parts.values()), self.weights), inside), inside, parts)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of the components, in the order of their names."""
+        return self.config.anatomy, self.config.network, self.config.asymmetry
 
     def comparable(self, name: str, values: FloatArray, inside: MaskArray, table: FloatArray) -> FloatArray:
         """A component's map as its table of healthy values wants it: as it is."""
@@ -155,7 +161,8 @@ class CombinedDetector:
 
 
 class CombinedT1wDetector(CombinedDetector):
-    """Evidence of the denoising autoencoder, the network for any contrast and the asymmetry (all 2 mm).
+    """Evidence of the denoising autoencoder, the network for any contrast, the asymmetry, and how far intensities are
+    from those of healthy scans at the same place (all 2 mm).
 
     A map counts relative to its normal level at a place (``scoring.normal_level``), and one that is raised all over the
     brain is brought down to the healthy scans' bulk: scanners differ. The mean is smoothed with a Gaussian of 2.4 mm.
@@ -177,7 +184,7 @@ class CombinedT1wDetector(CombinedDetector):
         assert folder is not None
         package = read_package(folder)
         self.denoising: LearnedDetector = DenoisingDetector.from_package(package, network.device)
-        self.config = CombinedConfig(anatomy=1.0, anatomy_package=package.identity)
+        self.config = CombinedConfig(1.0, 1.0, 1.0, 0.5, anatomy_package=package.identity)
         self.recipe = network.recipe
         self.healthy_slice_means = tables.get(f"{PREFIX}healthy_slice_means")
         self.guard_bank = _bank(tables)
@@ -187,6 +194,23 @@ class CombinedT1wDetector(CombinedDetector):
         stored = np.asarray(self.tables.get(THRESHOLDS, [[0.0, 2.0]]), dtype=np.float64)
         by_rate = {round(rate, 6): value for rate, value in stored[1:].tolist()}
         return ThresholdAdvice(float(stored[0, 1]), _COHORT, by_rate)
+
+    @classmethod
+    def component_names(cls) -> tuple[str, ...]:
+        """Those of the other contrasts, and ``normative``."""
+        return *super().component_names(), "normative"
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of the components, in the order of their names."""
+        return *super().weights, self.config.normative
+
+    def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
+        """As for other contrasts, with the deviation from healthy intensities. Needs the tables of these."""
+        found = super().reconstruct(prepared, progress)
+        normal = NormativeIntensity(self.tables[NORMATIVE_MEAN], self.tables[NORMATIVE_DEVIATION])
+        normative = deviation_map(prepared.image, prepared.brain_mask, normal)
+        return replace(found, parts={**found.parts, "normative": normative})
 
     def anatomy(self, prepared: PreparedScan, progress: Progress = silent) -> FloatArray:
         """The denoising autoencoder's map, cleaned."""

@@ -37,6 +37,7 @@ RESULT_KINDS: dict[str, tuple[str, str]] = {
     "tissue_evidence": ("vtkMRMLScalarVolumeNode", "tissue evidence"),
     "network_evidence": ("vtkMRMLScalarVolumeNode", "network evidence"),
     "asymmetry_evidence": ("vtkMRMLScalarVolumeNode", "asymmetry evidence"),
+    "normative_evidence": ("vtkMRMLScalarVolumeNode", "normative evidence"),
     "segmentation": ("vtkMRMLSegmentationNode", "anomalous regions"),
     "findings_table": ("vtkMRMLTableNode", "findings"),
     "profile_table": ("vtkMRMLTableNode", "slice profile"),

@@ -59,6 +59,7 @@ class DetectionNodes:
     tissue_evidence: VolumeNode | None
     network_evidence: VolumeNode | None
     asymmetry_evidence: VolumeNode | None
+    normative_evidence: VolumeNode | None
     segmentation: SegmentationNode | None
     findings_table: TableNode | None
     profile_table: TableNode | None

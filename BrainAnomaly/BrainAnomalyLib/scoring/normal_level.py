@@ -41,8 +41,8 @@ def normal_level(scans: Iterable[tuple[dict[str, FloatArray], MaskArray]]) -> No
         brains, count = brains + mask, count + 1
         for name, values in maps.items():
             sums[name] += np.where(mask, np.nan_to_num(values), 0.0)
-    levels = {name: _halved(_level(total, brains, count)) for name, total in sums.items()}
-    return NormalLevel(levels, _halved(brains / count))
+    levels = {name: halved(_level(total, brains, count)) for name, total in sums.items()}
+    return NormalLevel(levels, halved(brains / count))
 
 
 def relative(values: FloatArray, level: FloatArray) -> FloatArray:
@@ -73,6 +73,12 @@ def smoothed_inside(values: FloatArray, inside: MaskArray, sigma_voxels: float) 
     return np.where(inside, mean / np.maximum(weight, 1e-3), 0.0).astype(np.float32)
 
 
+def halved(volume: Array) -> FloatArray:
+    """Means of 2 x 2 x 2 voxels of a volume with even sizes."""
+    i, j, k = (size // 2 for size in volume.shape)
+    return np.asarray(volume.reshape(i, 2, j, 2, k, 2).mean(axis=(1, 3, 5)), dtype=np.float32)
+
+
 def _level(total: Array, brains: Array, count: int) -> Array:
     """Root of the smoothed mean over its median where most healthy scans have brain; its highest where none has."""
     from scipy import ndimage
@@ -83,9 +89,3 @@ def _level(total: Array, brains: Array, count: int) -> Array:
     middle = max(float(np.median(mean[brains > count / 2])), 1e-6)
     mean = np.where(known, mean, mean[known].max())
     return np.asarray(np.sqrt(np.maximum(mean / middle, _LEAST_LEVEL)))
-
-
-def _halved(volume: Array) -> FloatArray:
-    """Means of 2 x 2 x 2 voxels."""
-    i, j, k = (size // 2 for size in volume.shape)
-    return np.asarray(volume.reshape(i, 2, j, 2, k, 2).mean(axis=(1, 3, 5)), dtype=np.float32)
