@@ -7,9 +7,9 @@
 - T1w: real lesion shapes of 1 mL and more written into calibration scans of both scanners, darker and brighter by 25 %.
 
 Mean over the cases of the AP inside the brain, before the T1w map is smoothed. The weights for T1w were chosen on such
-cases and on the healthy heads of OpenNeuro ds000011, where a larger weight of the normative map makes more findings. Those for FLAIR and T2w
-lean more on anatomy than it asks: its lesions lie on one side, and MSLUB patient19, whose lesions lie on both, had a
-say.
+cases and on the healthy heads of OpenNeuro ds000011, where more weight on the normative map makes more findings. Those
+for FLAIR and T2w lean more on anatomy than the table asks: its lesions lie on one side, and MSLUB patient19, whose
+lesions lie on both, had a say.
 """
 
 from __future__ import annotations
