@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,13 @@ from BrainAnomalyLib.geometry import FloatArray  # noqa: E402
 from BrainAnomalyLib.packages import read_package, write_hashes  # noqa: E402
 from BrainAnomalyLib.preparation.pipeline import prepare  # noqa: E402
 from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
-from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
 from BrainAnomalyLib.scoring.evidence import LEVELS, evidence_table  # noqa: E402
 from BrainAnomalyLib.scoring.normal_level import normal_level  # noqa: E402
 from BrainAnomalyLib.scoring.normative_intensity import normative_intensity  # noqa: E402
 from BrainAnomalyLib.volumes import Contrast, read_scan  # noqa: E402
-from BrainAnomalyTrainingLib.cache import CacheTask, cache_scan  # noqa: E402
 from BrainAnomalyTrainingLib.calibration import CohortCalibrator  # noqa: E402
-from BrainAnomalyTrainingLib.cohort import CohortScan, shared_t1w_cohort, split_subjects  # noqa: E402
+from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects  # noqa: E402
+from cached_scans import cached_scans  # noqa: E402
 
 # Millilitres of findings that a default threshold leaves per healthy scan; where scanners are known, a quarter of it.
 _MOST_ML, _KNOWN_SCANNERS_ML = 1.0, 0.25
@@ -95,9 +94,13 @@ def few_scans(network: AnyContrastDetector, data: Path) -> tuple[Tables, dict[Co
 def t1w_cohort(network: AnyContrastDetector, data: Path, cache: Path) -> Tables:
     """T1w: levels, tables, thresholds by healthy rate, guard and slice means."""
     split = split_subjects(shared_t1w_cohort(data))
-    tables = _normative(_cached(split.training, cache))
-    tables |= _normal_levels(CombinedT1wDetector(network, tables), _cached(split.training[::_EVERY], cache))
-    scans = list(_cached(split.calibration, cache))
+    training, fewer, held_out = (
+        (scan for _, scan in cached_scans(part, cache))
+        for part in (split.training, split.training[::_EVERY], split.calibration)
+    )
+    tables = _normative(training)
+    tables |= _normal_levels(CombinedT1wDetector(network, tables), fewer)
+    scans = list(held_out)
     reconstructed = _reconstructed(CombinedT1wDetector(network, tables), scans)
     tables |= _tables(reconstructed, "T1w", CombinedT1wDetector(network, tables).levelled)
     detector = CombinedT1wDetector(network, tables)
@@ -111,15 +114,6 @@ def t1w_cohort(network: AnyContrastDetector, data: Path, cache: Path) -> Tables:
     tables[THRESHOLDS] = np.asarray(rows, dtype=np.float32)
     print(json.dumps(stated.entries(), indent=1))
     return {**tables, **{PREFIX + name: value for name, value in outcome.tensors().items()}}
-
-
-def _cached(cohort: Iterable[CohortScan], cache: Path) -> Iterator[PreparedScan]:
-    """The scans on the 2 mm grid, prepared where they are not in the cache."""
-    recipe = Recipe(grid="template_2mm")
-    for scan in cohort:
-        cached = cache_scan(CacheTask(scan, recipe, cache)).cached
-        if cached is not None:
-            yield cached.prepared(recipe)
 
 
 def _normative(scans: Iterable[PreparedScan]) -> Tables:

@@ -35,9 +35,9 @@ from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
 from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
 from BrainAnomalyLib.scoring.evidence import weighted_evidence  # noqa: E402
 from BrainAnomalyLib.volumes import read_scan  # noqa: E402
-from BrainAnomalyTrainingLib.cache import CacheTask, cache_scan  # noqa: E402
 from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects  # noqa: E402
 from BrainAnomalyTrainingLib.inserted_lesions import insert_lesion, lesion_shapes  # noqa: E402
+from cached_scans import cached_scans  # noqa: E402
 
 # Anatomy, network, asymmetry, normative intensity (T1w alone has it).
 WEIGHTS = (
@@ -86,13 +86,9 @@ def t1w_cases(data: Path, cache: Path, count: int) -> Iterator[Case]:
     """Two shapes in every other calibration scan."""
     detector = load_detector("combined_t1w")
     assert isinstance(detector, CombinedDetector)
-    recipe = Recipe(grid="template_2mm")
     scans = split_subjects(shared_t1w_cohort(data)).calibration[::2][:count]
     shapes = iter(_shapes(data, 4 * count, seed=11))
-    for scan in scans:
-        found = cache_scan(CacheTask(scan, recipe, cache)).cached
-        assert found is not None
-        prepared = found.prepared(recipe)
+    for _, prepared in cached_scans(scans, cache):
         shape = next(one for one in shapes if insert_lesion(prepared, one, 0.25).volume_ml >= _LEAST_ML)
         for change in (-0.25, 0.25):
             made = insert_lesion(prepared, shape, change)

@@ -45,14 +45,13 @@ from BrainAnomalyLib.evaluation.voxels import (  # noqa: E402
     ranking,
 )
 from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
-from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
 from BrainAnomalyLib.scoring.guard import assess  # noqa: E402
 from BrainAnomalyLib.scoring.residuals import cleaned  # noqa: E402
 from BrainAnomalyLib.scoring.scan_level import scan_scores  # noqa: E402
 from BrainAnomalyLib.volumes import Contrast, read_scan  # noqa: E402
-from BrainAnomalyTrainingLib.cache import CacheTask, cache_scan  # noqa: E402
 from BrainAnomalyTrainingLib.cohort import CohortScan, shared_t1w_cohort, split_subjects  # noqa: E402
 from BrainAnomalyTrainingLib.inserted_lesions import LesionCase, insert_lesion, insert_texture, lesion_shapes  # noqa: E402
+from cached_scans import cached_scans  # noqa: E402
 
 T1W = ("denoising", "any_contrast", "combined_t1w")
 MSLUB: tuple[tuple[str, Contrast, tuple[str, ...]], ...] = (
@@ -61,7 +60,6 @@ MSLUB: tuple[tuple[str, Contrast, tuple[str, ...]], ...] = (
     ("T1", "T1w", T1W),
 )
 SIZES_ML = ((0.1, 1.0), (1.0, 10.0), (10.0, 100.0))
-_RECIPE = Recipe(grid="template_2mm")
 _VOXEL_MM3 = 8.0
 _SHAPES_PER_SCAN = 4
 _FALSE_RATE = 0.01
@@ -167,7 +165,7 @@ def held_out(data: Path, cache: Path, most: int) -> list[tuple[CohortScan, Prepa
     """Prepared scans of both scanners that no embedded model was trained or calibrated on."""
     test = split_subjects(shared_t1w_cohort(data)).test
     chosen = [scan for name in ("IXI-HH", "ds002748") for scan in [s for s in test if s.scanner == name][:most]]
-    return list(_prepared(chosen, cache))
+    return list(cached_scans(chosen, cache))
 
 
 def other_scanners(data: Path, cache: Path) -> list[tuple[CohortScan, PreparedScan]]:
@@ -181,14 +179,7 @@ def other_scanners(data: Path, cache: Path) -> list[tuple[CohortScan, PreparedSc
         for source, paths in files.items()
         for path in paths
     ]
-    return list(_prepared(scans, cache))
-
-
-def _prepared(scans: Iterable[CohortScan], cache: Path) -> Iterable[tuple[CohortScan, PreparedScan]]:
-    for scan in scans:
-        cached = cache_scan(CacheTask(scan, _RECIPE, cache)).cached
-        if cached is not None:
-            yield scan, cached.prepared(_RECIPE)
+    return list(cached_scans(scans, cache))
 
 
 def anomaly_map(detector: Detector, prepared: PreparedScan) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from BrainAnomalyLib.geometry import Grid, resample
-from BrainAnomalyLib.preparation.artifacts import air_level, artifact_warnings, noise_level
+from BrainAnomalyLib.preparation.artifacts import air_level, artifact_warnings, noise_level, white_matter
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.template import load_template
@@ -45,7 +45,8 @@ def seen(scan: Scan) -> str:
 @pytest.mark.parametrize("noise", [0.02, 0.05, 0.15])
 def test_noise_is_measured_in_parts_of_white_matter(noise):
     template = load_template("template_2mm")
-    found = noise_level(head(noise), template.brain_mask, IDENTITY, template)
+    scan = head(noise)
+    found = noise_level(scan, white_matter(scan.grid, template.brain_mask, IDENTITY, template))
     assert found == pytest.approx(noise, rel=0.15, abs=0.006)
 
 
@@ -74,8 +75,9 @@ def test_an_oblique_flipped_anisotropic_scan_is_measured_the_same():
     moved = resample(scan.array, scan.grid, grid, np.linalg.inv(turn))
     grain = np.random.default_rng(1).normal(scale=200.0 * 0.05, size=moved.shape)
     own = Scan(np.abs(moved + grain).astype(np.float32), grid, "T1w", "oblique")
-    assert noise_level(own, mask, turn, template) == pytest.approx(0.05, rel=0.2)
-    quiet, loud = (air_level(one, mask, turn, template) for one in (own, ghosted(own, 0.5)))
+    white = white_matter(grid, mask, turn, template)
+    assert noise_level(own, white) == pytest.approx(0.05, rel=0.2)
+    quiet, loud = (air_level(one, mask, white, turn) for one in (own, ghosted(own, 0.5)))
     assert quiet is not None
     assert loud is not None
     assert quiet < 0.15 < 0.3 < loud
@@ -84,14 +86,15 @@ def test_an_oblique_flipped_anisotropic_scan_is_measured_the_same():
 def test_without_white_matter_or_air_nothing_is_said():
     template = load_template("template_2mm")
     nothing = np.zeros_like(template.brain_mask)
-    assert noise_level(head(), nothing, IDENTITY, template) is None
-    assert air_level(head(), nothing, IDENTITY, template) is None
+    assert noise_level(head(), nothing) is None
+    assert air_level(head(), nothing, nothing, IDENTITY) is None
     inside = np.where(template.brain_mask.any(axis=(1, 2)))[0]
     cut = slice(int(inside[0]) + 20, int(inside[-1]) - 20)
     affine = template.grid.affine.copy()
     affine[:3, 3] = template.grid.to_world(np.array([[cut.start, 40, 40]]))[0]
     small = Scan(head().array[cut, 40:80, 40:80].copy(), Grid((cut.stop - cut.start, 40, 40), affine), "T1w", "tight")
-    assert air_level(small, template.brain_mask[cut, 40:80, 40:80], IDENTITY, template) is None
+    mask = template.brain_mask[cut, 40:80, 40:80]
+    assert air_level(small, mask, white_matter(small.grid, mask, IDENTITY, template), IDENTITY) is None
 
 
 @needs("single_healthy/synthsr_FLAIR_1mm.nii.gz")

@@ -184,7 +184,7 @@ class CombinedT1wDetector(CombinedDetector):
         assert folder is not None
         package = read_package(folder)
         self.denoising: LearnedDetector = DenoisingDetector.from_package(package, network.device)
-        self.config = CombinedConfig(1.0, 1.0, 1.0, 0.5, anatomy_package=package.identity)
+        self.config = CombinedConfig(1.0, asymmetry=1.0, normative=0.5, anatomy_package=package.identity)
         self.recipe = network.recipe
         self.healthy_slice_means = tables.get(f"{PREFIX}healthy_slice_means")
         self.guard_bank = _bank(tables)

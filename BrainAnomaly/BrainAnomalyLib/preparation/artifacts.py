@@ -23,17 +23,17 @@ _LOWEST_MM = 10.0
 _LATTICE_MM = 4.0
 # Of the air's brightness, and how many standard deviations of noise reach as high there.
 _AIR_QUANTILE, _NOISE_IN_AIR = 0.98, 2.5
-# Variance of a voxel minus the mean of its two neighbors, over that of the noise; MAD of a normal distribution.
+# Variance of a voxel minus the mean of its two neighbors, over that of the noise.
 _SECOND_DIFFERENCE = 1.5
-_SIGMA_OF_MAD = 1.4826
 
 
 def artifact_warnings(scan: Scan, brain: MaskArray, scan_from_template: Affine, template: Template) -> Iterator[str]:
     """A sentence for each artifact. ``brain`` is on the scan's grid; the map takes template points (RAS mm) to it."""
-    noise = noise_level(scan, brain, scan_from_template, template)
+    white = white_matter(scan.grid, brain, scan_from_template, template)
+    noise = noise_level(scan, white)
     if noise is not None and noise > MOST_NOISE:
         yield f"The scan is noisy: {noise:.0%} of white matter's brightness. Small anomalies cannot be told from noise."
-    air = air_level(scan, brain, scan_from_template, template)
+    air = air_level(scan, brain, white, scan_from_template)
     if air is not None and air - _NOISE_IN_AIR * (noise or 0.0) > MOST_IN_AIR:
         yield (
             f"There is signal in the air around the head ({air:.0%} of white matter's brightness): "
@@ -41,12 +41,13 @@ def artifact_warnings(scan: Scan, brain: MaskArray, scan_from_template: Affine, 
         )
 
 
-def noise_level(scan: Scan, brain: MaskArray, scan_from_template: Affine, template: Template) -> float | None:
+def noise_level(scan: Scan, white: MaskArray) -> float | None:
     """Standard deviation of the noise over the brightness of white matter; None where little of that is seen.
 
     Robust, from second differences along the axis with the smallest voxels (after Immerkaer 1996).
     """
-    white = _white_matter(scan.grid, brain, scan_from_template, template)
+    from scipy import stats
+
     axis = int(np.argmin(scan.grid.spacing))
     image, sure = np.moveaxis(scan.array, axis, 0), np.moveaxis(white, axis, 0)
     inside = sure[:-2] & sure[1:-1] & sure[2:]
@@ -54,18 +55,18 @@ def noise_level(scan: Scan, brain: MaskArray, scan_from_template: Affine, templa
     if np.count_nonzero(inside) < _FEWEST_VOXELS or level is None:
         return None
     change = (image[1:-1] - (image[:-2] + image[2:]) / 2.0)[inside]
-    spread = _SIGMA_OF_MAD * float(np.median(np.abs(change - np.median(change))))
+    spread = float(stats.median_abs_deviation(change, scale="normal"))
     return spread / float(np.sqrt(_SECOND_DIFFERENCE)) / level
 
 
-def air_level(scan: Scan, brain: MaskArray, scan_from_template: Affine, template: Template) -> float | None:
+def air_level(scan: Scan, brain: MaskArray, white: MaskArray, scan_from_template: Affine) -> float | None:
     """Brightness of the air beside and above the head (98th percentile) over that of white matter.
 
     None where no air is seen. A brain without its skull has empty air, which holds copies of it only.
     """
     from scipy import ndimage
 
-    level = _brightness(scan.array, _white_matter(scan.grid, brain, scan_from_template, template))
+    level = _brightness(scan.array, white)
     steps = [max(1, round(_LATTICE_MM / size)) for size in scan.grid.spacing]
     every = tuple(slice(None, None, step) for step in steps)
     sampling = [step * size for step, size in zip(steps, scan.grid.spacing, strict=True)]
@@ -76,7 +77,7 @@ def air_level(scan: Scan, brain: MaskArray, scan_from_template: Affine, template
     return float(np.quantile(scan.array[every][air], _AIR_QUANTILE)) / level
 
 
-def _white_matter(grid: Grid, brain: MaskArray, scan_from_template: Affine, template: Template) -> MaskArray:
+def white_matter(grid: Grid, brain: MaskArray, scan_from_template: Affine, template: Template) -> MaskArray:
     """Sure white matter on the scan's grid."""
     prior = resample(template.white_matter, template.grid, grid, np.asarray(np.linalg.inv(scan_from_template)))
     return np.asarray((prior > _SURE_WHITE_MATTER) & brain)

@@ -1,0 +1,20 @@
+"""Scans of a cohort on the 2 mm grid, for the scripts that calibrate and measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from BrainAnomalyLib.preparation.prepared import PreparedScan
+from BrainAnomalyLib.preparation.recipe import Recipe
+from BrainAnomalyTrainingLib.cache import CacheTask, cache_scan
+from BrainAnomalyTrainingLib.cohort import CohortScan
+
+
+def cached_scans(cohort: Iterable[CohortScan], cache: Path) -> Iterator[tuple[CohortScan, PreparedScan]]:
+    """Each scan that can be prepared, prepared where it is not in the cache yet."""
+    recipe = Recipe(grid="template_2mm")
+    for scan in cohort:
+        cached = cache_scan(CacheTask(scan, recipe, cache)).cached
+        if cached is not None:
+            yield scan, cached.prepared(recipe)
