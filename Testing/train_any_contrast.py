@@ -4,8 +4,9 @@
 
 Learns from the T1w scans of the training part of ``cohort.split_subjects`` (IXI and OpenNeuro ds002748) and from the
 lesion-free FLAIR slices of SOOP subjects with the least bright white matter (``soop_slices.calmest``: patients without
-an acute lesion in that slice, not healthy people). Calibrated on scans that were not trained on, then for the combined
-detectors (``calibrate_combined``).
+an acute lesion in that slice, not healthy people), and from made-up FLAIR, T2w and T1w of healthy label maps
+(``label_map_scans``). ``--start`` goes on from a package's network. Calibrated on scans that were not trained on, then
+for the combined detectors (``calibrate_combined``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), 
 
 import soop_slices  # noqa: E402
 from BrainAnomalyLib.detectors.any_contrast import AnyContrastDetector  # noqa: E402
+from BrainAnomalyLib.packages import read_package  # noqa: E402
 from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
 from BrainAnomalyTrainingLib.cache import CachedScan  # noqa: E402
 from BrainAnomalyTrainingLib.calibration_run import calibrated  # noqa: E402
@@ -32,10 +34,13 @@ from BrainAnomalyTrainingLib.run_folder import RunFolder  # noqa: E402
 from BrainAnomalyTrainingLib.trainer import Trainer  # noqa: E402
 from BrainAnomalyTrainingLib.training_options import TrainingOptions  # noqa: E402
 from calibrate_combined import calibrate  # noqa: E402
+from label_map_scans import made_scans  # noqa: E402
 
 _VALIDATION_SCANS = 4
-# Every fifth slice drawn is a FLAIR slice.
-_FLAIR_SHARE = 0.2
+# What part of the slices drawn are FLAIR slices of patients, and scans of one label map.
+_FLAIR_SHARE, _SCANS_PER_MAP = 0.15, 6
+# Of a training that goes on from a trained network.
+_SMALLER_LEARNING_RATE = 1e-3
 
 
 def parts(data: Path) -> tuple[list[CohortScan], list[CohortScan], list[CohortScan]]:
@@ -54,6 +59,13 @@ def prepared(scans: list[CohortScan], cache: Path, run: RunFolder) -> list[Cache
     return sorted(found, key=lambda scan: scan.subject)
 
 
+def start_from(trainer: Trainer, folder: Path) -> None:
+    """The package's weights for a training that has not begun."""
+    trained = AnyContrastDetector.from_package(read_package(folder), "cpu").network.state_dict()
+    for network in (trainer.network, trainer.average):
+        network.load_state_dict(trained)
+
+
 def main() -> None:
     """Train, calibrate, export."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -64,23 +76,28 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="the schedule is not shortened by it")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--start", type=Path, help="a package whose network is trained further")
     parser.add_argument(
         "--no-mirror", action="store_true", help="an ablation: the network does not see the mirror image"
     )
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     run, cache = RunFolder(chosen.run), chosen.cache or chosen.run.parent / "cache"
+    made = list(made_scans(chosen.data / "synthseg_label_maps", _SCANS_PER_MAP, seed=7))
     training, validation, calibration = (prepared(part, cache, run) for part in parts(chosen.data))
     flair = soop_slices.calmest(soop_slices.load(chosen.data)[0]).scan()
-    share = round(len(training) * _FLAIR_SHARE / (1.0 - _FLAIR_SHARE))
+    share = round((len(training) + len(made)) * _FLAIR_SHARE / (1.0 - _FLAIR_SHARE))
     preset = AnyContrastDetector.presets["paper"]
-    config = replace(preset.config, mirrors=not chosen.no_mirror)
+    rate = _SMALLER_LEARNING_RATE if chosen.start else preset.config.learning_rate
+    config = replace(preset.config, mirrors=not chosen.no_mirror, learning_rate=rate)
     preset = replace(preset, steps=chosen.steps, config=config)
     options = TrainingOptions(
         preset.steps, preset.batch, 7, chosen.minutes, "cpu", validate_every=1000, checkpoint_every=500
     )
     trainer = Trainer(AnyContrastDetector, preset, options, run)
-    trainer.fit([*training, *[flair] * share], validation)
+    if chosen.start:
+        start_from(trainer, chosen.start)
+    trainer.fit([*training, *made, *[flair] * share], validation)
     detector = trainer.detector()
     outcome = calibrated(detector, calibration, run)
     provenance = Provenance(

@@ -24,7 +24,7 @@ _CONTRASTS = (
     ((0.2, 0.65), (0.6, 0.9)),
     ((0.1, 2.0), (0.4, 1.7)),
 )
-_CHANCES = (0.35, 0.2, 0.25, 0.2)
+_CHANCES = (0.15, 0.2, 0.4, 0.25)
 # Radii in pixels, also of lesions that come in numbers; chance of a place deep in the brain, where white matter and
 # ventricles lie.
 _RADII, _SMALL_RADII = (1.2, 18.0), (1.0, 3.0)
