@@ -173,6 +173,8 @@ def other_scanners(data: Path, cache: Path) -> list[tuple[CohortScan, PreparedSc
     files = {
         "ds000011": sorted((data / "ds000011_t1_t2").rglob("*_T1w.nii.gz")),
         "rorden": [data / "single_healthy" / "rorden_T1w2mm.nii.gz"],
+        "brainchop": [data / "single_healthy" / "brainchop_t1_crop_1mm.nii.gz"],
+        "Colin27": [data / "templates" / "colin27_mricron" / "ch2.nii.gz"],
     }
     scans = [
         CohortScan(path.name.split(".")[0], f"{_NEVER_SEEN}: {source}", path, contrast="T1w")
@@ -252,8 +254,7 @@ def healthy(scans: Sequence[tuple[CohortScan, PreparedScan]]) -> None:
     def rows() -> Iterable[Sequence[str]]:
         for name in T1W:
             detector = load_detector(name)
-            for scanner in sorted({scan.scanner for scan, _ in scans}):
-                own = [(scan, prepared) for scan, prepared in scans if scan.scanner == scanner]
+            for scanner, own in _by_scanner(scans).items():
                 known = not scanner.startswith(_NEVER_SEEN)
                 for shift, change in (shifts if known else {"as it is": shifts["as it is"]}).items():
                     yield _healthy_row(detector, scanner, shift, [(scan, change(one)) for scan, one in own])
@@ -263,6 +264,15 @@ def healthy(scans: Sequence[tuple[CohortScan, PreparedScan]]) -> None:
         " | Passed | Realised at promised 1 % | at 5 %"
     )
     table("Healthy held-out T1w scans at the default threshold", head, rows())
+
+
+def _by_scanner(scans: Sequence[tuple[CohortScan, PreparedScan]]) -> dict[str, list[tuple[CohortScan, PreparedScan]]]:
+    """The scans of every scanner, at last those of all scanners never seen together."""
+    groups: dict[str, list[tuple[CohortScan, PreparedScan]]] = {}
+    for pair in sorted(scans, key=lambda pair: pair[0].scanner):
+        groups.setdefault(pair[0].scanner, []).append(pair)
+    strange = [pair for name, own in groups.items() if name.startswith(_NEVER_SEEN) for pair in own]
+    return {**groups, f"{_NEVER_SEEN}: all {len(strange)}": strange} if strange else groups
 
 
 def _healthy_row(

@@ -4,6 +4,9 @@ For FLAIR and T2w. The reference is the scan's own gray matter, found through th
 learned and no scanner is special. z = (x - gray matter) / spread of gray matter, smoothed a little, weighted by how
 much white matter the template expects, 0 near the brain's surface. The same idea as the lesion-growth family
 (gray matter plus a multiple of its spread), kept as a map.
+
+Fluid is bright on T2w. Ventricles and sulci are often wider than the template's, so that a voxel near expected fluid
+counts the less, the more it is as bright as the scan's own fluid; far from it, in deep white matter, it counts in full.
 """
 
 from __future__ import annotations
@@ -27,8 +30,16 @@ _MAD_TO_SIGMA = 1.4826
 _SOURCE = "robust spreads above gray matter; set on single healthy scans, not calibrated on a cohort"
 _THRESHOLDS: dict[Contrast, ThresholdAdvice] = {
     "FLAIR": ThresholdAdvice(1.1, f"1.1 {_SOURCE}", {}),
-    "T2w": ThresholdAdvice(2.0, f"2.0 {_SOURCE}", {}),
+    "T2w": ThresholdAdvice(1.5, f"1.5 {_SOURCE}", {}),
 }
+# From here to there on the way from gray matter to fluid, a voxel is taken for fluid more and more.
+_FLUID_BEGINS, _FLUID_SURE = 0.5, 0.9
+# The share of expected fluid whose brightness is the fluid's own: most of it is mixed with tissue.
+_FLUID_LEVEL = 0.9
+# Fluid less bright than that, relative to gray matter, cannot be told from lesions (PD).
+_BRIGHT_FLUID = 1.2
+# As much expected fluid within ``fluid_reach_mm`` makes fluid plausible.
+_PLAUSIBLE_FLUID = 0.2
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class TissueConfig:
     white_matter_smoothing_mm: float = 4.0
     white_matter_floor: float = 0.5
     fluid_smoothing_mm: float = 2.0
+    fluid_reach_mm: float = 4.0
     erosion_mm: float = 3.0
     robust: bool = True
 
@@ -87,20 +99,39 @@ class TissueDetector:
         center, spread = gray_matter_reference(
             prepared.image[inside], prepared.template.gray_matter[inside], config.robust
         )
-        z = np.where(inside, (prepared.image - center) / max(spread, 1e-3), 0.0)
+        image, weight = prepared.image, self._weight(prepared)
+        if prepared.contrast.fluid_to_white > 1.0:
+            image, tissue = self._without_fluid(prepared, center)
+            weight = weight * tissue
+        z = np.where(inside, (image - center) / max(spread, 1e-3), 0.0)
         z = np.maximum(ndimage.gaussian_filter(z, config.smoothing_mm / spacing), 0.0)
         evaluated = self.evaluated(prepared)
-        return Score(np.where(evaluated, z * self._weight(prepared), 0.0).astype(np.float32), evaluated)
+        return Score(np.where(evaluated, z * weight, 0.0).astype(np.float32), evaluated)
 
     def evaluated(self, prepared: PreparedScan) -> MaskArray:
         """The brain without its surface, where fluid and skull bleed in."""
         spacing = prepared.template.grid.spacing[0]
         return eroded_by_mm(prepared.brain_mask, self.config.erosion_mm, spacing)
 
+    def _without_fluid(self, prepared: PreparedScan, gray_matter: float) -> tuple[FloatArray, FloatArray]:
+        """The image, no brighter than fluid, and how little a voxel is like fluid where fluid may be (0 to 1)."""
+        from scipy import ndimage
+
+        config, inside, expected = self.config, prepared.brain_mask, prepared.template.cerebrospinal_fluid
+        spacing = prepared.template.grid.spacing[0]
+        fluid = weighted_quantile(prepared.image[inside], expected[inside].astype(np.float64) ** 2, _FLUID_LEVEL)
+        if fluid < _BRIGHT_FLUID * gray_matter:
+            return prepared.image, np.ones_like(prepared.image)
+        begins, sure = (gray_matter + part * (fluid - gray_matter) for part in (_FLUID_BEGINS, _FLUID_SURE))
+        alike = np.where(inside, np.clip((prepared.image - begins) / (sure - begins), 0.0, 1.0), 0.0)
+        near = ndimage.gaussian_filter(expected, config.fluid_reach_mm / spacing) / _PLAUSIBLE_FLUID
+        alike = ndimage.gaussian_filter(alike, config.smoothing_mm / spacing) * np.minimum(near, 1.0)
+        return np.minimum(prepared.image, sure), np.asarray(np.maximum(1.0 - alike, 0.0), dtype=np.float32)
+
     def _weight(self, prepared: PreparedScan) -> FloatArray:
         """1 where white matter is certain, down to floor / (1 + floor) where there should be none.
 
-        Where fluid is brighter than white matter (T2w, PD), expected fluid counts for nothing.
+        Where fluid is brighter than white matter (T2w, PD), voxels of expected fluid count for nothing.
         """
         from scipy import ndimage
 
@@ -109,7 +140,7 @@ class TissueDetector:
         weight = (config.white_matter_floor + prior) / (config.white_matter_floor + 1.0)
         if prepared.contrast.fluid_to_white > 1.0:
             fluid = ndimage.gaussian_filter(prepared.template.cerebrospinal_fluid, config.fluid_smoothing_mm / spacing)
-            weight *= np.maximum(1.0 - 2.0 * fluid, 0.0)
+            weight *= np.maximum(1.0 - fluid, 0.0)
         return np.asarray(weight, dtype=np.float32)
 
 
