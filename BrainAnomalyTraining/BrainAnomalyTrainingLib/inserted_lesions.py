@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from scipy import ndimage
 from BrainAnomalyLib.geometry import FloatArray, MaskArray, resample
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.volumes import read_scan
+
+_SMALL_ML, _SCATTERED, _RATHER_WHITE = 4.0, 14, 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +35,28 @@ def insert_lesion(prepared: PreparedScan, shape: Path, contrast: float) -> Lesio
 
     The shapes lie in MNI152 space, the prepared scan in ICBM152: the same space to a few mm, which is enough here.
     """
-    lesion = _placed(prepared, shape)
-    gain = 1.0 + contrast * _soft(lesion)
-    changed = replace(prepared, image=(prepared.image * gain).astype(np.float32))
-    return LesionCase(changed, lesion, prepared.template.grid.volume_ml(lesion))
+    return _brightened(prepared, _placed(prepared, shape), contrast)
+
+
+def insert_scattered(
+    prepared: PreparedScan, shapes: Sequence[Path], contrast: float, random: np.random.Generator
+) -> LesionCase:
+    """Many small lesions in white matter on both sides, as multiple sclerosis has them, brighter by ``contrast``.
+
+    Shapes of at most 4 mL are drawn, every other one is mirrored, and all are cut to where the template expects white
+    matter rather than not.
+    """
+    grid, lesion, count = prepared.template.grid, np.zeros_like(prepared.brain_mask), 0
+    for index in random.permutation(len(shapes)):
+        placed = _placed(prepared, shapes[int(index)])
+        if not 0.0 < grid.volume_ml(placed) <= _SMALL_ML:
+            continue
+        lesion |= placed[::-1] if count % 2 else placed
+        count += 1
+        if count == _SCATTERED:
+            break
+    lesion &= prepared.brain_mask & (prepared.template.white_matter > _RATHER_WHITE)
+    return _brightened(prepared, lesion, contrast)
 
 
 def insert_texture(prepared: PreparedScan, shape: Path, seed: int, strength: float = 0.25) -> LesionCase:
@@ -52,6 +73,12 @@ def insert_texture(prepared: PreparedScan, shape: Path, seed: int, strength: flo
     soft = _soft(lesion)
     image = prepared.image + soft * (np.maximum(filling, 0.0) - prepared.image)
     changed = replace(prepared, image=np.where(prepared.brain_mask, image, 0.0).astype(np.float32))
+    return LesionCase(changed, lesion, prepared.template.grid.volume_ml(lesion))
+
+
+def _brightened(prepared: PreparedScan, lesion: MaskArray, contrast: float) -> LesionCase:
+    gain = 1.0 + contrast * _soft(lesion)
+    changed = replace(prepared, image=(prepared.image * gain).astype(np.float32))
     return LesionCase(changed, lesion, prepared.template.grid.volume_ml(lesion))
 
 

@@ -3,13 +3,13 @@
     python Testing/benchmarks/combination.py [--data ../shared/data] [--cache CACHE]
 
 - SOOP: FLAIR slices with acute lesions of subjects that are not the test's (tissue reference, network).
-- FLAIR: real lesion shapes written into one healthy head, brighter by 30 % (all components).
+- FLAIR: real lesion shapes written into one healthy head, brighter by 30 %, one by one; and many small ones in the white
+  matter of both sides at once, brighter by 20 to 50 %, as multiple sclerosis has them (all components).
 - T1w: real lesion shapes of 1 mL and more written into calibration scans of both scanners, darker and brighter by 25 %.
 
 Mean over the cases of the AP inside the brain, before the T1w map is smoothed. The weights for T1w were chosen on such
 cases and on the healthy heads of OpenNeuro ds000011, where more weight on the normative map makes more findings. Those
-for FLAIR and T2w lean more on anatomy than the table asks: its lesions lie on one side, and MSLUB patient19, whose
-lesions lie on both, had a say.
+for FLAIR and T2w lean more on anatomy than the table asks: MSLUB patient19 had a say.
 """
 
 from __future__ import annotations
@@ -36,13 +36,18 @@ from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
 from BrainAnomalyLib.scoring.evidence import weighted_evidence  # noqa: E402
 from BrainAnomalyLib.volumes import read_scan  # noqa: E402
 from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects  # noqa: E402
-from BrainAnomalyTrainingLib.inserted_lesions import insert_lesion, lesion_shapes  # noqa: E402
+from BrainAnomalyTrainingLib.inserted_lesions import (  # noqa: E402
+    LesionCase,
+    insert_lesion,
+    insert_scattered,
+    lesion_shapes,
+)
 from cached_scans import cached_scans  # noqa: E402
 
 # Anatomy, network, asymmetry, normative intensity (T1w alone has it).
 WEIGHTS = (
     *((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)),
-    *((1, 1, 0, 0), (3, 1, 0, 0), (1, 2, 0, 0), (1, 1, 0.5, 0), (3, 1, 0.5, 0)),
+    *((1, 1, 0, 0), (3, 1, 0, 0), (1, 2, 0, 0), (1, 1, 0.5, 0), (2, 1, 0.5, 0), (3, 1, 0.5, 0)),
     *((1, 1, 1, 0), (1, 1, 1, 0.5), (1, 1, 1, 1)),
 )
 _LEAST_ML = 1.0
@@ -71,15 +76,28 @@ def soop_cases(data: Path) -> Iterator[Case]:
 
 def flair_cases(data: Path, count: int) -> Iterator[Case]:
     """Shapes in the one healthy head, brighter by 30 %."""
+    healthy = _healthy_flair(data)
+    made = (insert_lesion(healthy, shape, 0.3) for shape in _shapes(data, count, seed=5))
+    return _flair_cases([one for one in made if one.volume_ml >= _LEAST_ML])
+
+
+def scattered_cases(data: Path, count: int) -> Iterator[Case]:
+    """Many small lesions on both sides of the same head, a little or a lot brighter."""
+    healthy, random = _healthy_flair(data), np.random.default_rng(3)
+    shapes = lesion_shapes(data / "lesion_shapes_mni_1mm")
+    return _flair_cases([insert_scattered(healthy, shapes, random.uniform(0.2, 0.5), random) for _ in range(count)])
+
+
+def _healthy_flair(data: Path) -> PreparedScan:
+    scan = read_scan(data / "single_healthy" / "synthsr_FLAIR_1mm.nii.gz", "FLAIR")
+    return prepare(scan, Recipe(grid="template_1mm"))
+
+
+def _flair_cases(made: Sequence[LesionCase]) -> Iterator[Case]:
     detector = load_detector("combined")
     assert isinstance(detector, CombinedDetector)
-    healthy = prepare(
-        read_scan(data / "single_healthy" / "synthsr_FLAIR_1mm.nii.gz", "FLAIR"), Recipe(grid="template_1mm")
-    )
-    for shape in _shapes(data, count, seed=5):
-        made = insert_lesion(healthy, shape, 0.3)
-        if made.volume_ml >= _LEAST_ML:
-            yield case(detector, made.prepared, made.lesion, detector.reconstruct(made.prepared))
+    for one in made:
+        yield case(detector, one.prepared, one.lesion, detector.reconstruct(one.prepared))
 
 
 def t1w_cases(data: Path, cache: Path, count: int) -> Iterator[Case]:
@@ -120,6 +138,7 @@ def main() -> None:
         groups = {
             "SOOP slices": list(soop_cases(chosen.data)),
             "FLAIR +30 %": list(flair_cases(chosen.data, chosen.count)),
+            "FLAIR, scattered": list(scattered_cases(chosen.data, chosen.count)),
             "T1w ±25 %": list(t1w_cases(chosen.data, chosen.cache or Path(scratch), chosen.count)),
         }
     sizes = [f"{name} (n = {len(cases)})" for name, cases in groups.items()]
