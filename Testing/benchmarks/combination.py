@@ -3,8 +3,8 @@
     python Testing/benchmarks/combination.py [--data ../shared/data] [--cache CACHE]
 
 - SOOP: FLAIR slices with acute lesions of subjects that are not the test's (tissue reference, network).
-- FLAIR: real lesion shapes written into one healthy head, brighter by 30 %, one by one; and many small ones in the white
-  matter of both sides at once, brighter by 20 to 50 %, as multiple sclerosis has them (all components).
+- FLAIR: real lesion shapes written into one healthy head, brighter by 30 %, one by one; and many small ones in white
+  matter on both sides at once, brighter by 20 to 50 %, as multiple sclerosis has them (all components).
 - T1w: real lesion shapes of 1 mL and more written into calibration scans of both scanners, darker and brighter by 25 %.
 
 Mean over the cases of the AP inside the brain, before the T1w map is smoothed. The weights for T1w were chosen on such
