@@ -49,11 +49,11 @@ _SMOOTHED_VOXELS = 1.2
 class CombinedConfig:
     """Weights of the components' evidence. ``anatomy_package`` is the identity of the anatomical map's package.
 
-    ``Testing/benchmarks/combination.py`` says what they are worth. Anatomy comes first for FLAIR and T2w: the lesions
-    that the weights can be measured on lie on one side, those of multiple sclerosis on both.
+    ``Testing/benchmarks/combination.py`` says what they are worth. For FLAIR and T2w anatomy counts more than the table
+    asks: it knows confluent lesions of multiple sclerosis best.
     """
 
-    anatomy: float = 3.0
+    anatomy: float = 2.0
     network: float = 1.0
     asymmetry: float = 0.5
     normative: float = 0.0
