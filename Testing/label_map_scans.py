@@ -7,7 +7,6 @@ Billot et al. 2023 (SynthSeg), whose shared label maps are used; the values are 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from BrainAnomalyLib.preparation.pipeline import align
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.template import load_template
 from BrainAnomalyLib.volumes import Scan
+from BrainAnomalyTrainingLib.brain_mask_training import closed
 
 # FreeSurfer's numbers of what shares a value; lesions of white matter (25, 57) count as white.
 TISSUES: dict[str, tuple[int, ...]] = {
@@ -119,15 +119,6 @@ def made_scan(anatomy: Anatomy, random: np.random.Generator) -> MadeScan:
     image = image * np.exp(random.uniform(*_DRIFT) * _smooth(image.shape, 12.0, random))
     image = image * (1.0 + random.uniform(*_TEXTURE) * _smooth(image.shape, 1.0, random))
     return MadeScan(np.where(mask, np.maximum(image, 0.0), 0.0).astype(np.float32), mask)
-
-
-def closed(mask: MaskArray, radius: float) -> MaskArray:
-    """The mask with gaps up to twice the radius (voxels) and holes closed, as brain masks close the sulci."""
-    wide = np.pad(mask, math.ceil(radius) + 1)
-    grown = ndimage.distance_transform_edt(~wide) <= radius
-    shrunk = ndimage.binary_fill_holes(ndimage.distance_transform_edt(grown) > radius)
-    inner = slice(math.ceil(radius) + 1, -math.ceil(radius) - 1)
-    return np.asarray(shrunk[inner, inner, inner], dtype=np.bool_)
 
 
 def _solid(labels: np.ndarray) -> MaskArray:

@@ -117,7 +117,7 @@ def label_head(path: Path) -> LabelHead:
     names, indices = np.unique(labels, return_inverse=True)
     anatomy = ((labels > 0) & (labels < 500) & (labels != 24)).astype(np.float32)
     small = functional.avg_pool3d(torch.from_numpy(anatomy)[None, None], 2)[0, 0].numpy() >= 0.5
-    brain = _closed(small, 3.0)
+    brain = closed(small, 3.0)
     return LabelHead(
         torch.from_numpy(indices.reshape(labels.shape).astype(np.uint8)),
         tuple(int(name) for name in names),
@@ -126,7 +126,8 @@ def label_head(path: Path) -> LabelHead:
     )
 
 
-def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+def closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """The mask with gaps of up to twice the radius (at most 7 voxels) and holes closed."""
     wide = np.pad(mask, 8)
     grown = ndimage.distance_transform_edt(~wide) <= radius
     closed = ndimage.binary_fill_holes(ndimage.distance_transform_edt(grown) > radius)

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from BrainAnomalyLib.geometry import inverse
 from BrainAnomalyLib.preparation.template import load_template
-from label_map_scans import TISSUES, Anatomy, closed, made_scan, made_scans, read_anatomy
+from BrainAnomalyTrainingLib.brain_mask_training import closed
+from label_map_scans import TISSUES, Anatomy, made_scan, made_scans, read_anatomy
 from shared_data import FOLDER, needs
 
 MAPS = FOLDER / "synthseg_label_maps"
