@@ -164,8 +164,8 @@ class CombinedT1wDetector(CombinedDetector):
     """Evidence of the denoising autoencoder, the network for any contrast, the asymmetry, and how far intensities are
     from those of healthy scans at the same place (all 2 mm).
 
-    A map counts relative to its normal level at a place (``scoring.normal_level``), and one that is raised all over the
-    brain is brought down to the healthy scans' bulk: scanners differ. The mean is smoothed with a Gaussian of 2.4 mm.
+    A map counts relative to its normal level at a place (``scoring.normal_level``), and one that is raised or lowered
+    all over the brain is brought to the healthy scans' bulk: scanners differ. The mean is smoothed (2.4 mm).
     """
 
     name: ClassVar[str] = "combined_t1w"
@@ -229,7 +229,7 @@ class CombinedT1wDetector(CombinedDetector):
         return values if level is None else relative(values, level)
 
     def comparable(self, name: str, values: FloatArray, inside: MaskArray, table: FloatArray) -> FloatArray:
-        """Relative to its normal level, its bulk not above that of healthy scans."""
+        """Relative to its normal level, its bulk that of healthy scans."""
         return on_healthy_scale(self.levelled(name, values), inside, table)
 
     def joined(self, anomaly: FloatArray, inside: MaskArray) -> FloatArray:

@@ -20,6 +20,7 @@ MOST_EVIDENCE = 12.0
 _LEAST_RISE = 1e-6
 # The entry of a table that stands for the bulk of the brain: lesions of a tenth of it hardly move that.
 _BULK = 4
+_LOWEST_BULK = 0.6
 
 
 def evidence_table(healthy: FloatArray) -> FloatArray:
@@ -37,12 +38,13 @@ def evidence(values: FloatArray, table: FloatArray) -> FloatArray:
 
 
 def on_healthy_scale(values: FloatArray, inside: MaskArray, table: FloatArray) -> FloatArray:
-    """``values`` divided by how far their bulk in the brain (82 % of it) exceeds that of healthy scans, if it does.
+    """``values`` divided by how their bulk in the brain (82 % of it) compares with that of healthy scans.
 
-    Another scanner's noise and resolution raise a map everywhere, a lesion only where it is.
+    Another scanner's noise and resolution raise or lower a map everywhere, a lesion raises it only where it is. A map
+    is raised by no more than two thirds.
     """
     bulk = float(np.quantile(values[inside], 1.0 - 10.0 ** -LEVELS[_BULK])) if inside.any() else 0.0
-    return np.asarray(values / max(bulk / max(float(table[_BULK]), _LEAST_RISE), 1.0), dtype=np.float32)
+    return np.asarray(values / max(bulk / max(float(table[_BULK]), _LEAST_RISE), _LOWEST_BULK), dtype=np.float32)
 
 
 def weighted_evidence(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
