@@ -22,6 +22,7 @@ from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.template import load_template
 from BrainAnomalyLib.volumes import Scan
 from BrainAnomalyTrainingLib.brain_mask_training import closed
+from cached_scans import HeldScan
 
 # FreeSurfer's numbers of what shares a value; lesions of white matter (25, 57) count as white.
 TISSUES: dict[str, tuple[int, ...]] = {
@@ -63,22 +64,6 @@ _TEXTURE, _DRIFT = (0.0, 0.04), (0.0, 0.06)
 
 
 @dataclass(frozen=True, eq=False)
-class MadeScan:
-    """A scan where a trainer expects a prepared one: white matter 1, 0 outside the brain (2 mm template grid, RAS)."""
-
-    values: FloatArray
-    brain_mask: MaskArray
-
-    def image(self) -> FloatArray:
-        """Intensities (i, j, k)."""
-        return self.values
-
-    def mask(self) -> MaskArray:
-        """The brain (i, j, k)."""
-        return self.brain_mask
-
-
-@dataclass(frozen=True, eq=False)
 class Anatomy:
     """Labels of the brain (i, j, k; 0 elsewhere), from template RAS mm to their voxels."""
 
@@ -86,7 +71,7 @@ class Anatomy:
     voxel_from_template: Affine
 
 
-def made_scans(folder: Path, each: int, seed: int) -> Iterator[MadeScan]:
+def made_scans(folder: Path, each: int, seed: int) -> Iterator[HeldScan]:
     """``each`` scans of every label map in the folder, all different."""
     random = np.random.default_rng(seed)
     for file in sorted(folder.glob("training_seg_*.nii.gz")):
@@ -107,7 +92,7 @@ def read_anatomy(file: Path) -> Anatomy:
     return Anatomy(labels, inverse(grid.affine) @ aligned.registration.scan_from_template)
 
 
-def made_scan(anatomy: Anatomy, random: np.random.Generator) -> MadeScan:
+def made_scan(anatomy: Anatomy, random: np.random.Generator) -> HeldScan:
     """The anatomy bent, turned and perhaps mirrored, in a contrast of its own."""
     contrast = _CONTRASTS[int(random.choice(len(_CONTRASTS), p=_CHANCES))]
     sharpness = random.uniform(0.5, 1.1)
@@ -118,7 +103,7 @@ def made_scan(anatomy: Anatomy, random: np.random.Generator) -> MadeScan:
     mask = closed(inside, random.uniform(*_CLOSED_MM) / _SPACING_MM)
     image = image * np.exp(random.uniform(*_DRIFT) * _smooth(image.shape, 12.0, random))
     image = image * (1.0 + random.uniform(*_TEXTURE) * _smooth(image.shape, 1.0, random))
-    return MadeScan(np.where(mask, np.maximum(image, 0.0), 0.0).astype(np.float32), mask)
+    return HeldScan(np.where(mask, np.maximum(image, 0.0), 0.0).astype(np.float32), mask)
 
 
 def _solid(labels: np.ndarray) -> MaskArray:

@@ -17,6 +17,7 @@ from BrainAnomalyLib.detectors.fitting import center_fit
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.template import load_template
+from cached_scans import HeldScan
 from family_proof import on_template
 
 GRID = (96, 112)
@@ -37,24 +38,9 @@ class Slices:
     brain_mask: np.ndarray
     lesion: np.ndarray
 
-    def scan(self) -> SliceScan:
+    def scan(self) -> HeldScan:
         """The slices as one healthy scan to learn from."""
-        return SliceScan(self)
-
-
-@dataclass(frozen=True, eq=False)
-class SliceScan:
-    """Slices of many subjects where a trainer expects a volume."""
-
-    slices: Slices
-
-    def image(self) -> np.ndarray:
-        """Intensities (i, j, n)."""
-        return self.slices.image
-
-    def mask(self) -> np.ndarray:
-        """The brain (i, j, n)."""
-        return self.slices.brain_mask
+        return HeldScan(self.image, self.brain_mask)
 
 
 def template_slice() -> int:

@@ -130,8 +130,8 @@ def closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     """The mask with gaps of up to twice the radius (at most 7 voxels) and holes closed."""
     wide = np.pad(mask, 8)
     grown = ndimage.distance_transform_edt(~wide) <= radius
-    closed = ndimage.binary_fill_holes(ndimage.distance_transform_edt(grown) > radius)
-    return np.asarray(closed[8:-8, 8:-8, 8:-8])
+    filled = ndimage.binary_fill_holes(ndimage.distance_transform_edt(grown) > radius)
+    return np.asarray(filled[8:-8, 8:-8, 8:-8])
 
 
 def _distance_mm(brain: NDArray[np.bool_]) -> Tensor:

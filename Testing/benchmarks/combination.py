@@ -74,21 +74,21 @@ def soop_cases(data: Path) -> Iterator[Case]:
         yield truth[inside], [parts.components[name][:, :, level][inside] for name in detector.component_names()]
 
 
-def flair_cases(data: Path, count: int) -> Iterator[Case]:
-    """Shapes in the one healthy head, brighter by 30 %."""
-    healthy = _healthy_flair(data)
+def flair_cases(healthy: PreparedScan, data: Path, count: int) -> Iterator[Case]:
+    """Shapes in a healthy head, brighter by 30 %."""
     made = (insert_lesion(healthy, shape, 0.3) for shape in _shapes(data, count, seed=5))
     return _flair_cases([one for one in made if one.volume_ml >= _LEAST_ML])
 
 
-def scattered_cases(data: Path, count: int) -> Iterator[Case]:
-    """Many small lesions on both sides of the same head, a little or a lot brighter."""
-    healthy, random = _healthy_flair(data), np.random.default_rng(3)
+def scattered_cases(healthy: PreparedScan, data: Path, count: int) -> Iterator[Case]:
+    """Many small lesions on both sides of a healthy head, a little or a lot brighter."""
+    random = np.random.default_rng(3)
     shapes = lesion_shapes(data / "lesion_shapes_mni_1mm")
     return _flair_cases([insert_scattered(healthy, shapes, random.uniform(0.2, 0.5), random) for _ in range(count)])
 
 
-def _healthy_flair(data: Path) -> PreparedScan:
+def healthy_flair(data: Path) -> PreparedScan:
+    """The one healthy head, prepared."""
     scan = read_scan(data / "single_healthy" / "synthsr_FLAIR_1mm.nii.gz", "FLAIR")
     return prepare(scan, Recipe(grid="template_1mm"))
 
@@ -134,11 +134,12 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="prepared scans are kept here (default: prepared anew each time)")
     parser.add_argument("--count", type=int, default=10, help="FLAIR shapes, and T1w scans")
     chosen = parser.parse_args()
+    head = healthy_flair(chosen.data)
     with tempfile.TemporaryDirectory() as scratch:
         groups = {
             "SOOP slices": list(soop_cases(chosen.data)),
-            "FLAIR +30 %": list(flair_cases(chosen.data, chosen.count)),
-            "FLAIR, scattered": list(scattered_cases(chosen.data, chosen.count)),
+            "FLAIR +30 %": list(flair_cases(head, chosen.data, chosen.count)),
+            "FLAIR, scattered": list(scattered_cases(head, chosen.data, chosen.count)),
             "T1w ±25 %": list(t1w_cases(chosen.data, chosen.cache or Path(scratch), chosen.count)),
         }
     sizes = [f"{name} (n = {len(cases)})" for name, cases in groups.items()]

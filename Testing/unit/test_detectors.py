@@ -92,7 +92,7 @@ def test_tissue_leaves_bright_ventricles_alone():
     assert after < 0.05 * before
 
 
-def _t2w(image: np.ndarray, template) -> PreparedScan:
+def _t2w(image: np.ndarray) -> PreparedScan:
     """A T2w-like brain, a little noise upon it."""
     noisy = image + np.random.default_rng(0).normal(0.0, 0.05, image.shape)
     return replace(_prepared(noisy.astype(np.float32)), contrast=ContrastGuess("T2w", 1.0, 1.3, 2.6))
@@ -103,7 +103,7 @@ def test_wide_ventricles_are_not_taken_for_lesions_of_t2w(lesion):
     ventricles = ndimage.binary_opening(template.cerebrospinal_fluid > 0.9, iterations=2)
     wide = ndimage.binary_dilation(ventricles, iterations=4) & (template.cerebrospinal_fluid < 0.2)
     tissues = 1.25 * template.gray_matter + template.white_matter + 2.6 * template.cerebrospinal_fluid
-    scan = _t2w(np.where(wide, 2.6, np.where(lesion & ~wide, 1.7, tissues)), template)
+    scan = _t2w(np.where(wide, 2.6, np.where(lesion & ~wide, 1.7, tissues)))
     detector = TissueDetector()
     anomaly = detector.score(scan, None).anomaly
     assert np.median(anomaly[wide]) < detector.threshold_for("T2w").value < 0.7 * np.median(anomaly[lesion])
@@ -116,7 +116,7 @@ def test_a_lesion_as_bright_as_fluid_is_seen_far_from_fluid():
     depth = ndimage.distance_transform_edt((template.white_matter > 0.8) & ~fluid_near)
     deep = depth > 0.4 * depth.max()
     tissues = 1.25 * template.gray_matter + template.white_matter + 2.6 * template.cerebrospinal_fluid
-    anomaly = TissueDetector().score(_t2w(np.where(deep, 2.6, tissues), template), None).anomaly
+    anomaly = TissueDetector().score(_t2w(np.where(deep, 2.6, tissues)), None).anomaly
     assert deep.sum() > 100
     assert np.median(anomaly[deep]) > 2.0 * TissueDetector().threshold_for("T2w").value
 

@@ -102,7 +102,7 @@ class TissueDetector:
         image, weight = prepared.image, self._weight(prepared)
         if prepared.contrast.fluid_to_white > 1.0:
             image, tissue = self._without_fluid(prepared, center)
-            weight = weight * tissue
+            weight *= tissue
         z = np.where(inside, (image - center) / max(spread, 1e-3), 0.0)
         z = np.maximum(ndimage.gaussian_filter(z, config.smoothing_mm / spacing), 0.0)
         evaluated = self.evaluated(prepared)
@@ -114,33 +114,29 @@ class TissueDetector:
         return eroded_by_mm(prepared.brain_mask, self.config.erosion_mm, spacing)
 
     def _without_fluid(self, prepared: PreparedScan, gray_matter: float) -> tuple[FloatArray, FloatArray]:
-        """The image, no brighter than fluid, and how little a voxel is like fluid where fluid may be (0 to 1)."""
+        """The image, no brighter than fluid, and how much a voxel should be tissue and looks like it (0 to 1)."""
         from scipy import ndimage
 
         config, inside, expected = self.config, prepared.brain_mask, prepared.template.cerebrospinal_fluid
         spacing = prepared.template.grid.spacing[0]
+        tissue = np.maximum(1.0 - ndimage.gaussian_filter(expected, config.fluid_smoothing_mm / spacing), 0.0)
         fluid = weighted_quantile(prepared.image[inside], expected[inside].astype(np.float64) ** 2, _FLUID_LEVEL)
         if fluid < _BRIGHT_FLUID * gray_matter:
-            return prepared.image, np.ones_like(prepared.image)
+            return prepared.image, tissue
         begins, sure = (gray_matter + part * (fluid - gray_matter) for part in (_FLUID_BEGINS, _FLUID_SURE))
         alike = np.where(inside, np.clip((prepared.image - begins) / (sure - begins), 0.0, 1.0), 0.0)
         near = ndimage.gaussian_filter(expected, config.fluid_reach_mm / spacing) / _PLAUSIBLE_FLUID
         alike = ndimage.gaussian_filter(alike, config.smoothing_mm / spacing) * np.minimum(near, 1.0)
-        return np.minimum(prepared.image, sure), np.asarray(np.maximum(1.0 - alike, 0.0), dtype=np.float32)
+        tissue *= np.maximum(1.0 - alike, 0.0)
+        return np.minimum(prepared.image, sure), tissue
 
     def _weight(self, prepared: PreparedScan) -> FloatArray:
-        """1 where white matter is certain, down to floor / (1 + floor) where there should be none.
-
-        Where fluid is brighter than white matter (T2w, PD), voxels of expected fluid count for nothing.
-        """
+        """1 where white matter is certain, down to floor / (1 + floor) where there should be none."""
         from scipy import ndimage
 
         config, spacing = self.config, prepared.template.grid.spacing[0]
         prior = ndimage.gaussian_filter(prepared.template.white_matter, config.white_matter_smoothing_mm / spacing)
         weight = (config.white_matter_floor + prior) / (config.white_matter_floor + 1.0)
-        if prepared.contrast.fluid_to_white > 1.0:
-            fluid = ndimage.gaussian_filter(prepared.template.cerebrospinal_fluid, config.fluid_smoothing_mm / spacing)
-            weight *= np.maximum(1.0 - fluid, 0.0)
         return np.asarray(weight, dtype=np.float32)
 
 
