@@ -30,18 +30,18 @@ benchmark: $(VENV)/ready-for-tests  ## the numbers of the README, one script aft
 	@set -e; for script in Testing/benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
 
 template: $(VENV)/ready-for-tests  ## rebuild the embedded template from its source
-	$(RUN) Resources/Template/make_template.py
+	$(RUN) Utilities/make_template.py
 
 pictures: $(VENV)/ready-for-tests system-packages  ## draw the pictures of the README
 	$(RUN) Testing/scene/make_pictures.py
 	$(RUN) Testing/gui/make_pictures.py
-	$(RUN) Testing/make_icons.py
+	$(RUN) Utilities/make_icons.py
 
 cmake-lists:  ## bring the file lists of the CMakeLists.txt files up to date
-	$(PYTHON) Testing/update_cmake_lists.py
+	$(PYTHON) Utilities/update_cmake_lists.py
 
 system-packages:
-	@bash Testing/install_system_packages.sh
+	@bash Utilities/install_system_packages.sh
 
 clean:  ## remove the environment, caches and the demo's results
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache

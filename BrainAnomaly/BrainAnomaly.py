@@ -22,10 +22,10 @@ from slicer.ScriptedLoadableModule import (
 if TYPE_CHECKING:
     from BrainAnomalyLib.detection import DetectionOptions
     from BrainAnomalyLib.findings.table import Findings
-    from BrainAnomalyLib.panel.parameters import BrainAnomalyParameterNode
-    from BrainAnomalyLib.panel.widget import DetectionPanel
     from BrainAnomalyLib.progress import Progress
-    from BrainAnomalyLib.scene.logic import BrainAnomalySceneLogic, DetectionNodes
+    from BrainAnomalyLib.slicer.panel.common.parameters import BrainAnomalyParameterNode
+    from BrainAnomalyLib.slicer.panel.widget import DetectionPanel
+    from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic, DetectionNodes
 
 
 class BrainAnomaly(ScriptedLoadableModule):
@@ -50,13 +50,13 @@ class BrainAnomaly(ScriptedLoadableModule):
 
 def registerSampleData() -> None:
     """Offer the demonstration case in the Sample Data module."""
-    from BrainAnomalyLib.panel.sample_data import register
+    from BrainAnomalyLib.slicer.panel.sample_data import register
 
     register(Path(__file__).parent / "Resources")
 
 
 class BrainAnomalyWidget(ScriptedLoadableModuleWidget):
-    """The module's panel: loads the .ui file and hands its widgets to ``BrainAnomalyLib.panel``."""
+    """The module's panel: loads the .ui file and hands its widgets to ``BrainAnomalyLib.slicer.panel``."""
 
     def __init__(self, parent: Any = None) -> None:
         # The base class calls setup() when there is no parent.
@@ -66,7 +66,7 @@ class BrainAnomalyWidget(ScriptedLoadableModuleWidget):
     def setup(self) -> None:
         """Build the panel; called once when the module is first opened."""
         ScriptedLoadableModuleWidget.setup(self)
-        from BrainAnomalyLib.panel.widget import DetectionPanel
+        from BrainAnomalyLib.slicer.panel.widget import DetectionPanel
 
         self.logic = BrainAnomalyLogic()
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/BrainAnomaly.ui"))
@@ -105,7 +105,7 @@ class BrainAnomalyLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        from BrainAnomalyLib.scene.logic import BrainAnomalySceneLogic
+        from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
 
         self._scene = BrainAnomalySceneLogic()
 
@@ -116,7 +116,7 @@ class BrainAnomalyLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self) -> BrainAnomalyParameterNode:
         """What was chosen in the panel, saved with the scene."""
-        from BrainAnomalyLib.panel.parameters import BrainAnomalyParameterNode
+        from BrainAnomalyLib.slicer.panel.common.parameters import BrainAnomalyParameterNode
 
         return BrainAnomalyParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
 
@@ -181,7 +181,7 @@ class BrainAnomalyTest(ScriptedLoadableModuleTest):
     def test_brightSpotIsFound(self) -> None:
         """The spot is the largest finding; a second run adds no node; no finding is left above the maximum."""
         from BrainAnomalyLib.detection import DetectionOptions
-        from BrainAnomalyLib.scene.scene_volumes import voxels
+        from BrainAnomalyLib.slicer.scene.scene_volumes import voxels
 
         inputNode, spotRas = self._volumeWithSpot()
         # With a given mask the test needs no brain extraction network, hence no torch.
@@ -199,8 +199,8 @@ class BrainAnomalyTest(ScriptedLoadableModuleTest):
 
     def test_workerAnswers(self) -> None:
         """The engine runs in a child process of this application's Python, and refuses in plain words."""
-        from BrainAnomalyLib.panel.widget import slicer_python
-        from BrainAnomalyLib.panel.worker_process import Failed, WorkerProcess
+        from BrainAnomalyLib.slicer.panel.run.worker_process import Failed, WorkerProcess
+        from BrainAnomalyLib.slicer.panel.widget import slicer_python
 
         worker, reports, end = WorkerProcess(slicer_python), [], time.monotonic() + 120.0
         try:
@@ -225,7 +225,7 @@ class BrainAnomalyTest(ScriptedLoadableModuleTest):
     def _volumeWithSpot(self) -> tuple[Any, tuple[float, float, float]]:
         import numpy as np
 
-        from BrainAnomalyLib.preparation.template import load_template
+        from BrainAnomalyLib.preparation.space.template import load_template
 
         template, spotRas = load_template("template_2mm"), (28.0, -16.0, 26.0)
         indices = np.stack(np.meshgrid(*map(np.arange, template.grid.shape), indexing="ij"), axis=-1)

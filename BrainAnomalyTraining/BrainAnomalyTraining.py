@@ -19,9 +19,9 @@ from slicer.ScriptedLoadableModule import (
 )
 
 if TYPE_CHECKING:
-    from BrainAnomalyTrainingLib.panel.jobs import CalibrationJob, CohortJob, TrainingJob
-    from BrainAnomalyTrainingLib.panel.parameters import TrainingParameters
-    from BrainAnomalyTrainingLib.panel.run_monitor import RunMonitor
+    from BrainAnomalyTrainingLib.slicer.runs.requests import CalibrationRequest, CohortRequest, TrainingRequest
+    from BrainAnomalyTrainingLib.slicer.runs.run_monitor import RunMonitor
+    from BrainAnomalyTrainingLib.slicer.training_parameters import TrainingParameters
 
 
 class BrainAnomalyTraining(ScriptedLoadableModule):
@@ -42,11 +42,11 @@ class BrainAnomalyTraining(ScriptedLoadableModule):
 
 
 class BrainAnomalyTrainingWidget(ScriptedLoadableModuleWidget):
-    """Loads the panel; ``BrainAnomalyTrainingLib.panel`` is what stands behind it."""
+    """Loads the panel; ``BrainAnomalyTrainingLib.slicer`` is what stands behind it."""
 
     def setup(self) -> None:
         """Build the panel; called once when the module is first opened."""
-        from BrainAnomalyTrainingLib.panel.panel import TrainingPanel
+        from BrainAnomalyTrainingLib.slicer.panel import TrainingPanel
 
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = BrainAnomalyTrainingLogic()
@@ -69,37 +69,37 @@ class BrainAnomalyTrainingLogic(ScriptedLoadableModuleLogic):
     """Trainings for scripts: start one, look at it, end it. Nothing here waits.
 
     >>> from BrainAnomalyTraining import BrainAnomalyTrainingLogic
-    >>> from BrainAnomalyTrainingLib.panel.jobs import CohortJob, Target, TrainingJob
-    >>> cohort = CohortJob("/data/healthy", "T1w", "denoising", preset="quick")
-    >>> run = BrainAnomalyTrainingLogic().train(TrainingJob(cohort, Target("/data/models", "my_model")))
+    >>> from BrainAnomalyTrainingLib.slicer.runs.requests import CohortRequest, Target, TrainingRequest
+    >>> cohort = CohortRequest("/data/healthy", "T1w", "denoising", preset="quick")
+    >>> run = BrainAnomalyTrainingLogic().train(TrainingRequest(cohort, Target("/data/models", "my_model")))
     >>> run.poll(); print(run.phase, run.state.step, run.state.losses)
     >>> run.pause()
     """
 
     def getParameterNode(self) -> TrainingParameters:
         """The panel's settings in the scene."""
-        from BrainAnomalyTrainingLib.panel.parameters import TrainingParameters
+        from BrainAnomalyTrainingLib.slicer.training_parameters import TrainingParameters
 
         return TrainingParameters(ScriptedLoadableModuleLogic.getParameterNode(self))
 
     @staticmethod
-    def checkCohort(job: CohortJob) -> RunMonitor:
+    def checkCohort(job: CohortRequest) -> RunMonitor:
         """Start finding and preparing the scans of a folder. Raises ValueError, in plain words, if it cannot."""
-        from BrainAnomalyTrainingLib.panel.jobs import start_check
+        from BrainAnomalyTrainingLib.slicer.runs.requests import start_check
 
         return start_check(job)
 
     @staticmethod
-    def train(job: TrainingJob | CalibrationJob) -> RunMonitor:
+    def train(job: TrainingRequest | CalibrationRequest) -> RunMonitor:
         """Start a training or a calibration, which outlives this process. Raises ValueError if it cannot."""
-        from BrainAnomalyTrainingLib.panel.jobs import start_job
+        from BrainAnomalyTrainingLib.slicer.runs.requests import start_job
 
         return start_job(job)
 
     @staticmethod
     def run(folder: str | Path) -> RunMonitor:
         """The run in a run folder, whoever started it."""
-        from BrainAnomalyTrainingLib.panel.run_monitor import RunMonitor
+        from BrainAnomalyTrainingLib.slicer.runs.run_monitor import RunMonitor
 
         return RunMonitor(Path(folder))
 
@@ -123,11 +123,11 @@ class BrainAnomalyTrainingTest(ScriptedLoadableModuleTest):
         import tempfile
         import time
 
-        from BrainAnomalyTrainingLib.panel.jobs import CohortJob
-        from BrainAnomalyTrainingLib.panel.wording import situation
+        from BrainAnomalyTrainingLib.slicer.runs.requests import CohortRequest
+        from BrainAnomalyTrainingLib.slicer.wording import situation
 
         with tempfile.TemporaryDirectory() as folder:
-            run = BrainAnomalyTrainingLogic.checkCohort(CohortJob(folder, "T1w", "denoising"))
+            run = BrainAnomalyTrainingLogic.checkCohort(CohortRequest(folder, "T1w", "denoising"))
             deadline = time.monotonic() + 120.0
             while run.phase.is_alive and time.monotonic() < deadline:
                 slicer.app.processEvents()

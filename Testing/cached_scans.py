@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from BrainAnomalyLib.geometry import FloatArray, MaskArray
+from BrainAnomalyLib.io.geometry import FloatArray, MaskArray
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyTrainingLib.cache import CacheTask, cache_scan
-from BrainAnomalyTrainingLib.cohort import CohortScan
+from BrainAnomalyTrainingLib.cache.cached_scans import CacheTask, cache_scan
+from BrainAnomalyTrainingLib.cohort.cohort import CohortScan
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,9 +28,9 @@ from safetensors.torch import load_file, save_file
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
 
-from BrainAnomalyLib.detectors.any_contrast import AnyContrastDetector  # noqa: E402
-from BrainAnomalyLib.detectors.base import Reconstruction  # noqa: E402
-from BrainAnomalyLib.detectors.combined import (  # noqa: E402
+from BrainAnomalyLib.detectors.protocol import Reconstruction
+from BrainAnomalyLib.detectors.shipped.any_contrast import AnyContrastDetector
+from BrainAnomalyLib.detectors.shipped.combined import (
     COVERAGE,
     LEVEL_PREFIX,
     NORMATIVE_DEVIATION,
@@ -42,18 +42,18 @@ from BrainAnomalyLib.detectors.combined import (  # noqa: E402
     at_2_mm,
     table_name,
 )
-from BrainAnomalyLib.findings.components import connected_components  # noqa: E402
-from BrainAnomalyLib.geometry import FloatArray  # noqa: E402
-from BrainAnomalyLib.packages import read_package, write_hashes  # noqa: E402
-from BrainAnomalyLib.preparation.pipeline import prepare  # noqa: E402
-from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
-from BrainAnomalyLib.scoring.evidence import LEVELS, evidence_table  # noqa: E402
-from BrainAnomalyLib.scoring.normal_level import normal_level  # noqa: E402
-from BrainAnomalyLib.scoring.normative_intensity import normative_intensity  # noqa: E402
-from BrainAnomalyLib.volumes import Contrast, read_scan  # noqa: E402
-from BrainAnomalyTrainingLib.calibration import CohortCalibrator  # noqa: E402
-from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects  # noqa: E402
-from cached_scans import cached_scans  # noqa: E402
+from BrainAnomalyLib.findings.components import connected_components
+from BrainAnomalyLib.io.geometry import FloatArray
+from BrainAnomalyLib.io.volumes import Contrast, read_scan
+from BrainAnomalyLib.packages.read import read_package, write_hashes
+from BrainAnomalyLib.preparation.pipeline import prepare
+from BrainAnomalyLib.preparation.prepared import PreparedScan
+from BrainAnomalyLib.scoring.evidence import LEVELS, evidence_table
+from BrainAnomalyLib.scoring.normal_level import normal_level
+from BrainAnomalyLib.scoring.normative_intensity import normative_intensity
+from BrainAnomalyTrainingLib.calibrate.calibration import CohortCalibrator
+from BrainAnomalyTrainingLib.cohort.cohort import shared_t1w_cohort, split_subjects
+from cached_scans import cached_scans
 
 # Millilitres of findings that a default threshold leaves per healthy scan; where scanners are known, a quarter of it.
 _MOST_ML, _KNOWN_SCANNERS_ML = 1.0, 0.25

@@ -19,22 +19,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from BrainAnomalyLib.detectors.base import Reconstruction
 from BrainAnomalyLib.detectors.fitting import slices_with_brain, undo_fit
 from BrainAnomalyLib.detectors.learned import LearnedDetector
 from BrainAnomalyLib.detectors.learning import HealthyScan, Preset
-from BrainAnomalyLib.geometry import FloatArray, MaskArray
-from BrainAnomalyLib.preparation.contrast import guess_contrast
-from BrainAnomalyLib.preparation.intensity import IntensityScale
+from BrainAnomalyLib.detectors.protocol import Reconstruction
+from BrainAnomalyLib.io.geometry import FloatArray, MaskArray
+from BrainAnomalyLib.io.volumes import read_scan
+from BrainAnomalyLib.preparation.intensity.contrast import guess_contrast
+from BrainAnomalyLib.preparation.intensity.scale import IntensityScale
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.preparation.prepared import PreparedScan
-from BrainAnomalyLib.preparation.quality import RegistrationQuality
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.preparation.template import load_template
-from BrainAnomalyLib.volumes import read_scan
-from BrainAnomalyTrainingLib.run_folder import RunFolder
-from BrainAnomalyTrainingLib.trainer import Trainer
-from BrainAnomalyTrainingLib.training_options import TrainingOptions
+from BrainAnomalyLib.preparation.space.quality import RegistrationQuality
+from BrainAnomalyLib.preparation.space.template import load_template
+from BrainAnomalyTrainingLib.run.run_folder import RunFolder
+from BrainAnomalyTrainingLib.train.trainer import Trainer
+from BrainAnomalyTrainingLib.train.training_options import TrainingOptions
 from shared_data import FOLDER
 
 SCANS = FOLDER / "ds002748_t1_brain_2mm"

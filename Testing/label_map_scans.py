@@ -16,12 +16,12 @@ import SimpleITK
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from BrainAnomalyLib.geometry import Affine, FloatArray, MaskArray, apply_affine, from_image, inverse
+from BrainAnomalyLib.io.geometry import Affine, FloatArray, MaskArray, apply_affine, from_image, inverse
+from BrainAnomalyLib.io.volumes import Scan
 from BrainAnomalyLib.preparation.pipeline import align
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.preparation.template import load_template
-from BrainAnomalyLib.volumes import Scan
-from BrainAnomalyTrainingLib.brain_mask_training import closed
+from BrainAnomalyLib.preparation.space.template import load_template
+from BrainAnomalyTrainingLib.brain_mask.training import closed
 from cached_scans import HeldScan
 
 # FreeSurfer's numbers of what shares a value; lesions of white matter (25, 57) count as white.

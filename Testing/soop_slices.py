@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from BrainAnomalyLib.detectors.base import Reconstruction
-from BrainAnomalyLib.detectors.combined import CombinedDetector
 from BrainAnomalyLib.detectors.fitting import center_fit
+from BrainAnomalyLib.detectors.protocol import Reconstruction
+from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.preparation.template import load_template
+from BrainAnomalyLib.preparation.space.template import load_template
 from cached_scans import HeldScan
 from family_proof import on_template
 

@@ -21,20 +21,20 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
 
-import soop_slices  # noqa: E402
-from BrainAnomalyLib.detectors.any_contrast import AnyContrastDetector  # noqa: E402
-from BrainAnomalyLib.packages import read_package  # noqa: E402
-from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
-from BrainAnomalyTrainingLib.cache import CachedScan  # noqa: E402
-from BrainAnomalyTrainingLib.calibration_run import calibrated  # noqa: E402
-from BrainAnomalyTrainingLib.cohort import CohortScan, shared_t1w_cohort, split_subjects  # noqa: E402
-from BrainAnomalyTrainingLib.cohort_preparation import prepared_reports  # noqa: E402
-from BrainAnomalyTrainingLib.package_export import Provenance, export_package  # noqa: E402
-from BrainAnomalyTrainingLib.run_folder import RunFolder  # noqa: E402
-from BrainAnomalyTrainingLib.trainer import Trainer  # noqa: E402
-from BrainAnomalyTrainingLib.training_options import TrainingOptions  # noqa: E402
-from calibrate_combined import calibrate  # noqa: E402
-from label_map_scans import made_scans  # noqa: E402
+import soop_slices
+from BrainAnomalyLib.detectors.shipped.any_contrast import AnyContrastDetector
+from BrainAnomalyLib.packages.read import read_package
+from BrainAnomalyLib.preparation.recipe import Recipe
+from BrainAnomalyTrainingLib.cache.cached_scans import CachedScan
+from BrainAnomalyTrainingLib.cache.cohort_preparation import prepared_reports
+from BrainAnomalyTrainingLib.calibrate.calibration_run import calibrated
+from BrainAnomalyTrainingLib.cohort.cohort import CohortScan, shared_t1w_cohort, split_subjects
+from BrainAnomalyTrainingLib.export.package_export import Provenance, export_package
+from BrainAnomalyTrainingLib.run.run_folder import RunFolder
+from BrainAnomalyTrainingLib.train.trainer import Trainer
+from BrainAnomalyTrainingLib.train.training_options import TrainingOptions
+from calibrate_combined import calibrate
+from label_map_scans import made_scans
 
 _VALIDATION_SCANS = 4
 # What part of the slices drawn are FLAIR slices of patients, and scans of one label map.

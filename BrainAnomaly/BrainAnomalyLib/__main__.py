@@ -1,4 +1,4 @@
-"""``python -m BrainAnomalyLib``: see command_line.py."""
+"""``python -m BrainAnomalyLib``: see cli/main.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import signal
 import sys
 from types import FrameType
 
-from .command_line import parse, run_command
-from .streams import claim_stderr, claim_stdout, use_utf8
+from .cli.main import parse, run_command
+from .service.streams import claim_stderr, claim_stdout, use_utf8
 
 _TERMINATED = 143
 

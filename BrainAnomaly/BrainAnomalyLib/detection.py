@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from .detectors.base import Detector, Reconstruction, Score, ThresholdAdvice
+from .detectors.protocol import Detector, Reconstruction, Score, ThresholdAdvice
 from .errors import OptionsError
 from .findings.slice_profile import SliceProfile, slice_profile
 from .findings.table import Findings, find
-from .geometry import Affine, FloatArray, MaskArray
-from .preparation.brain_mask import BrainMaskMethod
-from .preparation.contrast import ContrastGuess
+from .io.geometry import Affine, FloatArray, MaskArray
+from .io.volumes import Scan
+from .preparation.brain.mask import BrainMaskMethod
+from .preparation.intensity.contrast import ContrastGuess
 from .preparation.pipeline import AlignedScan, align, into_template
 from .preparation.prepared import PreparedScan
-from .preparation.quality import RegistrationQuality
+from .preparation.space.quality import RegistrationQuality
 from .progress import Progress, part, silent
 from .scoring.guard import Guard, assess
 from .scoring.residuals import cleaned, signed_residual
 from .scoring.scan_level import scan_scores
-from .volumes import Scan
 
 # Part of a run after which the scan is aligned.
 ALIGNED_FRACTION = 0.5

@@ -6,9 +6,9 @@ import signal
 import sys
 from types import FrameType
 
-from BrainAnomalyLib.streams import use_utf8
+from BrainAnomalyLib.service.streams import use_utf8
 
-from .command_line import main
+from .training_commands import main
 
 _TERMINATED = 143
 

@@ -12,15 +12,15 @@ from typing import Any
 from BrainAnomalyLib.detectors.learned import LearnedDetector
 from BrainAnomalyLib.detectors.registry import load_detector, trainable_names
 from BrainAnomalyLib.errors import BrainAnomalyError, Cancelled, OptionsError
-from BrainAnomalyLib.jobs import in_plain_words
-from BrainAnomalyLib.packages import Package, read_package
+from BrainAnomalyLib.packages.read import Package, read_package
 from BrainAnomalyLib.preparation.recipe import Recipe
+from BrainAnomalyLib.service.jobs import in_plain_words
 
-from .cache import CachedScan
-from .calibration_run import calibrated
-from .cohort_preparation import prepare_cohort
-from .package_export import preset_summary, recalibrated_package
-from .run_folder import Event, Paused, RunFolder, running_process
+from .cache.cached_scans import CachedScan
+from .cache.cohort_preparation import prepare_cohort
+from .calibrate.calibration_run import calibrated
+from .export.package_export import preset_summary, recalibrated_package
+from .run.run_folder import Event, Paused, RunFolder, running_process
 from .training_job import TrainingJob, check_place, run_training, trainable
 
 Listener = Callable[[Event], None] | None
@@ -115,7 +115,7 @@ def _json_object(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise OptionsError(f"The configuration '{file}' cannot be read: {error}.", "Give a JSON file.") from error
     if not isinstance(values, dict):
-        raise OptionsError(f"The configuration '{file}' is not a JSON object.", "Give entries such as {\"passes\": 2}.")
+        raise OptionsError(f"The configuration '{file}' is not a JSON object.", 'Give entries such as {"passes": 2}.')
     return values
 
 

@@ -14,20 +14,20 @@ from BrainAnomalyLib.detectors.learned import LearnedDetector
 from BrainAnomalyLib.detectors.learning import Preset
 from BrainAnomalyLib.detectors.registry import detector_class_named, trainable_names
 from BrainAnomalyLib.errors import OptionsError, OutputError
-from BrainAnomalyLib.packages import Package
-from BrainAnomalyLib.volumes import Contrast
+from BrainAnomalyLib.io.volumes import Contrast
+from BrainAnomalyLib.packages.read import Package
 
-from .cache import CachedScan
-from .calibration import FEWEST_SCANS
-from .calibration_run import calibrated
-from .cohort import SMALLEST_COHORT, subject_parts
-from .cohort_preparation import prepare_cohort, read_cohort
-from .examples import ExampleWriter
-from .package_export import Provenance, export_package
-from .run_folder import JOB, Event, RunFolder
-from .tensorboard_log import tensorboard_listener
-from .trainer import Trainer
-from .training_options import Precision, TrainingOptions, accelerator_for
+from .cache.cached_scans import CachedScan
+from .cache.cohort_preparation import prepare_cohort, read_cohort
+from .calibrate.calibration import FEWEST_SCANS
+from .calibrate.calibration_run import calibrated
+from .cohort.cohort import SMALLEST_COHORT, subject_parts
+from .export.package_export import Provenance, export_package
+from .run.run_folder import JOB, Event, RunFolder
+from .train.examples import ExampleWriter
+from .train.tensorboard_log import tensorboard_listener
+from .train.trainer import Trainer
+from .train.training_options import Precision, TrainingOptions, accelerator_for
 
 CALIBRATION_SHARE, VALIDATION_SHARE = 0.2, 0.1
 # Settings that may differ when a run folder's training goes on; all others must be as they were.

@@ -19,7 +19,7 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining")]
 
-from BrainAnomalyLib.geometry import (  # noqa: E402
+from BrainAnomalyLib.io.geometry import (
     FloatArray,
     Grid,
     MaskArray,
@@ -29,8 +29,8 @@ from BrainAnomalyLib.geometry import (  # noqa: E402
     resample,
     to_image,
 )
-from BrainAnomalyLib.preparation.brain_network import clean_mask, segment_brain_2mm  # noqa: E402
-from BrainAnomalyTrainingLib.brain_mask_training import ixi_heads  # noqa: E402
+from BrainAnomalyLib.preparation.brain.network import clean_mask, segment_brain_2mm
+from BrainAnomalyTrainingLib.brain_mask.training import ixi_heads
 
 Scan = tuple[FloatArray, Grid, MaskArray]
 Case = tuple[FloatArray, MaskArray]

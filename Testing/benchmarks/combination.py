@@ -25,24 +25,19 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
 
-import soop_slices  # noqa: E402
-from BrainAnomalyLib.detectors.base import Reconstruction  # noqa: E402
-from BrainAnomalyLib.detectors.combined import CombinedDetector  # noqa: E402
-from BrainAnomalyLib.detectors.registry import load_detector  # noqa: E402
-from BrainAnomalyLib.evaluation.voxels import average_precision, ranking  # noqa: E402
-from BrainAnomalyLib.preparation.pipeline import prepare  # noqa: E402
-from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
-from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
-from BrainAnomalyLib.scoring.evidence import weighted_evidence  # noqa: E402
-from BrainAnomalyLib.volumes import read_scan  # noqa: E402
-from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects  # noqa: E402
-from BrainAnomalyTrainingLib.inserted_lesions import (  # noqa: E402
-    LesionCase,
-    insert_lesion,
-    insert_scattered,
-    lesion_shapes,
-)
-from cached_scans import cached_scans  # noqa: E402
+import soop_slices
+from BrainAnomalyLib.detectors.protocol import Reconstruction
+from BrainAnomalyLib.detectors.registry import load_detector
+from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector
+from BrainAnomalyLib.evaluation.voxels import average_precision, ranking
+from BrainAnomalyLib.io.volumes import read_scan
+from BrainAnomalyLib.preparation.pipeline import prepare
+from BrainAnomalyLib.preparation.prepared import PreparedScan
+from BrainAnomalyLib.preparation.recipe import Recipe
+from BrainAnomalyLib.scoring.evidence import weighted_evidence
+from BrainAnomalyTrainingLib.cohort.cohort import shared_t1w_cohort, split_subjects
+from cached_scans import cached_scans
+from inserted_lesions import LesionCase, insert_lesion, insert_scattered, lesion_shapes
 
 # Anatomy, network, asymmetry, normative intensity (T1w alone has it).
 WEIGHTS = (

@@ -19,17 +19,17 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
 
-from BrainAnomalyLib.detection import detect  # noqa: E402
-from BrainAnomalyLib.detectors.base import Detector  # noqa: E402
-from BrainAnomalyLib.detectors.registry import load_detector  # noqa: E402
-from BrainAnomalyLib.findings.components import connected_components  # noqa: E402
-from BrainAnomalyLib.preparation.pipeline import prepare  # noqa: E402
-from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
-from BrainAnomalyLib.scoring.residuals import cleaned  # noqa: E402
-from BrainAnomalyLib.volumes import Contrast, read_scan  # noqa: E402
-from BrainAnomalyTrainingLib.cohort import CohortScan, shared_t1w_cohort, split_subjects  # noqa: E402
-from BrainAnomalyTrainingLib.inserted_lesions import insert_lesion, lesion_shapes  # noqa: E402
-from voxel_scores import average_precision, best_dice, dice  # noqa: E402
+from BrainAnomalyLib.detection import detect
+from BrainAnomalyLib.detectors.protocol import Detector
+from BrainAnomalyLib.detectors.registry import load_detector
+from BrainAnomalyLib.findings.components import connected_components
+from BrainAnomalyLib.io.volumes import Contrast, read_scan
+from BrainAnomalyLib.preparation.pipeline import prepare
+from BrainAnomalyLib.preparation.prepared import PreparedScan
+from BrainAnomalyLib.scoring.residuals import cleaned
+from BrainAnomalyTrainingLib.cohort.cohort import CohortScan, shared_t1w_cohort, split_subjects
+from inserted_lesions import insert_lesion, lesion_shapes
+from voxel_scores import average_precision, best_dice, dice
 
 MSLUB: tuple[tuple[str, Contrast], ...] = (("FLAIR", "FLAIR"), ("T2", "T2w"))
 SIZES_ML = ((0.1, 1.0), (1.0, 10.0), (10.0, 100.0))

@@ -24,29 +24,24 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("BrainAnomaly", "BrainAnomalyTraining", "Testing")]
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from scipy import ndimage  # noqa: E402
+import numpy as np
+import torch
+from scipy import ndimage
 
-from BrainAnomalyLib.detection import detect  # noqa: E402
-from BrainAnomalyLib.detectors.histogram import equalize  # noqa: E402
-from BrainAnomalyLib.detectors.learned import LearnedDetector  # noqa: E402
-from BrainAnomalyLib.detectors.registry import (  # noqa: E402
-    detector_class_named,
-    detector_names,
-    load_detector,
-    trainable_names,
-)
-from BrainAnomalyLib.preparation.pipeline import prepare  # noqa: E402
-from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
-from BrainAnomalyLib.scoring.residuals import cleaned  # noqa: E402
-from BrainAnomalyLib.volumes import read_scan  # noqa: E402
-from BrainAnomalyTrainingLib.calibration_statistics import HealthyResidual, ResidualSums  # noqa: E402
-from BrainAnomalyTrainingLib.inserted_lesions import insert_lesion, lesion_shapes  # noqa: E402
-from BrainAnomalyTrainingLib.package_export import preset_summary  # noqa: E402
-from family_proof import HELD_OUT_SCANS, TRAINING_SCANS, prepared_healthy, prove, train_small  # noqa: E402
-from soop_slices import Slices, load  # noqa: E402
-from voxel_scores import average_precision, best_dice  # noqa: E402
+from BrainAnomalyLib.detection import detect
+from BrainAnomalyLib.detectors.baselines.histogram import equalize
+from BrainAnomalyLib.detectors.learned import LearnedDetector
+from BrainAnomalyLib.detectors.registry import detector_class_named, detector_names, load_detector, trainable_names
+from BrainAnomalyLib.io.volumes import read_scan
+from BrainAnomalyLib.preparation.pipeline import prepare
+from BrainAnomalyLib.preparation.prepared import PreparedScan
+from BrainAnomalyLib.scoring.residuals import cleaned
+from BrainAnomalyTrainingLib.calibrate.calibration_statistics import HealthyResidual, ResidualSums
+from BrainAnomalyTrainingLib.export.package_export import preset_summary
+from family_proof import HELD_OUT_SCANS, TRAINING_SCANS, prepared_healthy, prove, train_small
+from inserted_lesions import insert_lesion, lesion_shapes
+from soop_slices import Slices, load
+from voxel_scores import average_precision, best_dice
 
 CALIBRATION_SCANS, LESION_SCANS = 4, 3
 CONTRASTS = (-0.25, 0.25)
@@ -80,9 +75,7 @@ def training_free(name: str, data: Path) -> dict[str, Any]:
 
 def soop_histogram(test: Slices) -> dict[str, float]:
     """Histogram equalization of each test slice by itself."""
-    planes = [
-        equalize(test.image[..., index], test.brain_mask[..., index]) for index in range(test.image.shape[-1])
-    ]
+    planes = [equalize(test.image[..., index], test.brain_mask[..., index]) for index in range(test.image.shape[-1])]
     return soop_scores(np.stack(planes, axis=-1), test)
 
 

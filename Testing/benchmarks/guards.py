@@ -22,14 +22,14 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
 
-from BrainAnomalyLib.detection import DetectionOptions, detect_aligned  # noqa: E402
-from BrainAnomalyLib.detectors.registry import detector_for, load_detector  # noqa: E402
-from BrainAnomalyLib.errors import BrainAnomalyError  # noqa: E402
-from BrainAnomalyLib.geometry import FloatArray, Grid  # noqa: E402
-from BrainAnomalyLib.preparation.pipeline import align, contrast_of  # noqa: E402
-from BrainAnomalyLib.preparation.recipe import Recipe  # noqa: E402
-from BrainAnomalyLib.volumes import Contrast, Scan, read_scan  # noqa: E402
-from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects  # noqa: E402
+from BrainAnomalyLib.detection import DetectionOptions, detect_aligned
+from BrainAnomalyLib.detectors.registry import detector_for, load_detector
+from BrainAnomalyLib.errors import BrainAnomalyError
+from BrainAnomalyLib.io.geometry import FloatArray, Grid
+from BrainAnomalyLib.io.volumes import Contrast, Scan, read_scan
+from BrainAnomalyLib.preparation.pipeline import align, contrast_of
+from BrainAnomalyLib.preparation.recipe import Recipe
+from BrainAnomalyTrainingLib.cohort.cohort import shared_t1w_cohort, split_subjects
 
 Row = tuple[str, str, str, str, str]
 

@@ -26,7 +26,7 @@ from scipy.spatial.transform import Rotation
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "BrainAnomaly"))
 
-from BrainAnomalyLib.geometry import (  # noqa: E402
+from BrainAnomalyLib.io.geometry import (
     Affine,
     Array,
     FloatArray,
@@ -37,8 +37,8 @@ from BrainAnomalyLib.geometry import (  # noqa: E402
     regular_grid,
     resample,
 )
-from BrainAnomalyLib.preparation.registration import Registration, register  # noqa: E402
-from BrainAnomalyLib.preparation.template import load_template  # noqa: E402
+from BrainAnomalyLib.preparation.space.registration import Registration, register
+from BrainAnomalyLib.preparation.space.template import load_template
 
 BAR_MM = 3.0
 LARGEST_TILT_DEGREES = 30.0

@@ -27,16 +27,16 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
 
-import soop_slices  # noqa: E402
-from BrainAnomalyLib.detection import detect  # noqa: E402
-from BrainAnomalyLib.detectors.base import Detector  # noqa: E402
-from BrainAnomalyLib.detectors.combined import CombinedDetector  # noqa: E402
-from BrainAnomalyLib.detectors.histogram import equalize  # noqa: E402
-from BrainAnomalyLib.detectors.registry import load_detector  # noqa: E402
-from BrainAnomalyLib.evaluation.bootstrap import Estimate, PooledCounts, estimate_mean  # noqa: E402
-from BrainAnomalyLib.evaluation.healthy import false_positives, realised_rate  # noqa: E402
-from BrainAnomalyLib.evaluation.scan import EvaluatedScan  # noqa: E402
-from BrainAnomalyLib.evaluation.voxels import (  # noqa: E402
+import soop_slices
+from BrainAnomalyLib.detection import detect
+from BrainAnomalyLib.detectors.baselines.histogram import equalize
+from BrainAnomalyLib.detectors.protocol import Detector
+from BrainAnomalyLib.detectors.registry import load_detector
+from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector
+from BrainAnomalyLib.evaluation.bootstrap import Estimate, PooledCounts, estimate_mean
+from BrainAnomalyLib.evaluation.healthy import false_positives, realised_rate
+from BrainAnomalyLib.evaluation.scan import EvaluatedScan
+from BrainAnomalyLib.evaluation.voxels import (
     average_precision,
     best_threshold,
     dataset_dice,
@@ -44,14 +44,14 @@ from BrainAnomalyLib.evaluation.voxels import (  # noqa: E402
     quantile_grid,
     ranking,
 )
-from BrainAnomalyLib.preparation.prepared import PreparedScan  # noqa: E402
-from BrainAnomalyLib.scoring.guard import assess  # noqa: E402
-from BrainAnomalyLib.scoring.residuals import cleaned  # noqa: E402
-from BrainAnomalyLib.scoring.scan_level import scan_scores  # noqa: E402
-from BrainAnomalyLib.volumes import Contrast, read_scan  # noqa: E402
-from BrainAnomalyTrainingLib.cohort import CohortScan, shared_t1w_cohort, split_subjects  # noqa: E402
-from BrainAnomalyTrainingLib.inserted_lesions import LesionCase, insert_lesion, insert_texture, lesion_shapes  # noqa: E402
-from cached_scans import cached_scans  # noqa: E402
+from BrainAnomalyLib.io.volumes import Contrast, read_scan
+from BrainAnomalyLib.preparation.prepared import PreparedScan
+from BrainAnomalyLib.scoring.guard import assess
+from BrainAnomalyLib.scoring.residuals import cleaned
+from BrainAnomalyLib.scoring.scan_level import scan_scores
+from BrainAnomalyTrainingLib.cohort.cohort import CohortScan, shared_t1w_cohort, split_subjects
+from cached_scans import cached_scans
+from inserted_lesions import LesionCase, insert_lesion, insert_texture, lesion_shapes
 
 T1W = ("denoising", "any_contrast", "combined_t1w")
 MSLUB: tuple[tuple[str, Contrast, tuple[str, ...]], ...] = (

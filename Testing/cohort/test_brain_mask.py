@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from BrainAnomalyLib.preparation.brain_mask import find_brain
-from BrainAnomalyLib.preparation.registration_mask import brain_by_registration
-from BrainAnomalyLib.volumes import Scan, read_scan
-from BrainAnomalyTrainingLib.brain_mask_training import held_out
+from BrainAnomalyLib.io.volumes import Scan, read_scan
+from BrainAnomalyLib.preparation.brain.by_registration import brain_by_registration
+from BrainAnomalyLib.preparation.brain.mask import find_brain
+from BrainAnomalyTrainingLib.brain_mask.training import held_out
 from shared_data import FOLDER, needs
 from voxel_scores import dice
 

@@ -7,7 +7,7 @@ import pytest
 
 from BrainAnomalyLib.detection import Detection, detect
 from BrainAnomalyLib.detectors.registry import load_detector
-from BrainAnomalyLib.volumes import read_scan
+from BrainAnomalyLib.io.volumes import read_scan
 from shared_data import FOLDER, needs
 from voxel_scores import average_precision, best_dice, dice
 

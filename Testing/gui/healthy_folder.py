@@ -24,7 +24,7 @@ def make_healthy_folder(folder: Path, subjects=SUBJECTS, broken=True) -> Path:
 
 def healthy_brain(seed):
     """A brain-extracted T1w volume (i, j, k) and its affine: other contrast of the tissues, bias, noise, a shift."""
-    from BrainAnomalyLib.preparation.template import load_template
+    from BrainAnomalyLib.preparation.space.template import load_template
 
     template, random = load_template("template_2mm"), np.random.default_rng(seed)
     inside = template.brain_mask

@@ -17,11 +17,11 @@ from typing import Any
 TESTING = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTING), str(TESTING / "gui")]
 
-from healthy_folder import make_healthy_folder  # noqa: E402
-from host import installed  # noqa: E402
-from PySide6 import QtCore, QtGui  # noqa: E402
+from healthy_folder import make_healthy_folder
+from host import installed
+from PySide6 import QtCore, QtGui
 
-from make_sample_data import as_bytes  # noqa: E402
+from make_sample_data import as_bytes
 
 PICTURES = TESTING.parent / "docs" / "pictures"
 CAPTION = "test host: Qt 6 stand-ins for CTK widgets, views drawn by slicer-core; not the 3D Slicer application"
@@ -48,7 +48,7 @@ def draw_detection(host: Any, folder: Path) -> None:
     """The detection panel before, during and after a run on the demo case, with the views it leaves."""
     import slicer
 
-    from BrainAnomalyLib.demo import demo_case
+    from BrainAnomalyLib.cli.demo import demo_case
 
     path = folder / "BrainAnomalyDemo.nii.gz"
     path.write_bytes(as_bytes(demo_case().scan))

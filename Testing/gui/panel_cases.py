@@ -11,8 +11,8 @@ import numpy as np
 for _folder in ("unit", "scene"):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / _folder))
 
-from synthetic import LESION_CENTER as LESION_CENTER  # noqa: E402
-from synthetic import flair_brain, grid_of  # noqa: E402
+from synthetic import LESION_CENTER as LESION_CENTER
+from synthetic import flair_brain, grid_of
 
 GRID = grid_of((72, 92, 76), (2.5, 2.5, 2.5), "LPS", degrees=4.0, center=(0.0, -18.0, 8.0))
 TISSUE = "Gray-matter-referenced intensity"
@@ -23,7 +23,7 @@ def real_detection(detector: str = "tissue"):
     """What the engine itself finds in ``brain``; one run for all tests that begin after it."""
     from BrainAnomalyLib.detection import DetectionOptions, detect
     from BrainAnomalyLib.detectors.registry import load_detector
-    from BrainAnomalyLib.volumes import Scan
+    from BrainAnomalyLib.io.volumes import Scan
 
     options = DetectionOptions(brain_mask=brain() > 0.0)
     return detect(Scan(brain(), GRID, "FLAIR", "brain"), load_detector(detector), options)
@@ -99,4 +99,3 @@ def wait_for_end(host, panel, seconds: float = 300.0) -> None:
 def wait_for_stage(host, panel, words: str, seconds: float = 200.0) -> None:
     """Wait until the panel shows a stage."""
     host.wait(lambda: words in panel.ui.stageLabel.text, seconds, f"the stage '{words}'")
-

@@ -92,7 +92,7 @@ with installed() as host:
 
 
 def test_stage_fraction_and_time_left_are_said(panel):
-    from BrainAnomalyLib.panel.detection_runner import RunProgress
+    from BrainAnomalyLib.slicer.panel.run.detection_runner import RunProgress
 
     panel.panel.onProgress(RunProgress("scan", 1, 1, "Aligning with the template", 0.25, 41.0))
     assert panel.ui.stageLabel.text == "Aligning with the template, 25%, about 41 s left"
@@ -226,12 +226,12 @@ def test_a_mask_on_other_voxels_is_refused_before_anything_starts(host, panel):
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_segmentation_is_a_mask_wherever_both_lie(host, panel, moved):
-    from BrainAnomalyLib.panel.masks import mask_on
+    from BrainAnomalyLib.slicer.panel.run.masks import mask_on
 
     node = add_brain()
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "brain")
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
-    from BrainAnomalyLib.scene.segmentation import write_mask
+    from BrainAnomalyLib.slicer.scene.segmentation import write_mask
 
     write_mask(segmentation, brain() > 0.0, node)
     if moved:

@@ -64,7 +64,7 @@ def test_nifti_lies_on_the_voxels_of_the_scan(host, panel, node, folder):
 def test_nrrd_lies_on_the_voxels_of_the_scan(host, panel, node, folder):
     import SimpleITK
 
-    from BrainAnomalyLib.geometry import from_image
+    from BrainAnomalyLib.io.geometry import from_image
 
     host.click(panel.ui.exportNrrdButton)
     array, grid = from_image(SimpleITK.ReadImage(str(folder / "Müller_FLAIR_anomaly_map.nrrd")))

@@ -41,14 +41,14 @@ def row_of(panel, text: str) -> int:
 
 
 def packed(tmp_path: Path) -> Path:
-    from BrainAnomalyLib.model_store import export_package
+    from BrainAnomalyLib.models.store import export_package
 
     return export_package(EMBEDDED, tmp_path / "my model.zip")
 
 
 class TestChooser:
     def test_automatic_comes_first_and_every_model_is_described(self, host, panel):
-        from BrainAnomalyLib.model_store import list_models
+        from BrainAnomalyLib.models.store import list_models
 
         texts = entries(panel.ui.modelComboBox)
         assert texts[0] == "Automatic (by contrast)"
@@ -149,7 +149,7 @@ class TestSetup:
     @pytest.fixture
     def incomplete(self, monkeypatch):
         """One requirement that is not there, until the test removes it."""
-        from BrainAnomalyLib.panel import dependencies
+        from BrainAnomalyLib.slicer.panel import dependencies
 
         wanted = ["numpy>=1.26", "no_such_package>=1.0"]
         monkeypatch.setattr(dependencies, "required", lambda file: list(wanted))
@@ -192,7 +192,7 @@ class TestSetup:
         assert options["skip_packages"] == ["torch"]
 
     def test_torch_comes_from_the_pytorch_extension(self, host, monkeypatch):
-        from BrainAnomalyLib.panel import dependencies
+        from BrainAnomalyLib.slicer.panel import dependencies
 
         monkeypatch.setattr(dependencies, "missing", lambda file: [dependencies.TORCH])
         dependencies.install(REQUIREMENTS)

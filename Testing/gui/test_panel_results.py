@@ -32,7 +32,7 @@ def logic(panel):
 
 
 def segment(panel, node) -> np.ndarray:
-    from BrainAnomalyLib.scene.segmentation import segment_mask
+    from BrainAnomalyLib.slicer.scene.segmentation import segment_mask
 
     return segment_mask(panel.logic.resultNodes(node).segmentation, GRID.shape)
 
@@ -115,8 +115,8 @@ def with_large_result(panel, anomaly):
     from dataclasses import replace
 
     from BrainAnomalyLib.findings.table import find
-    from BrainAnomalyLib.geometry import Grid
-    from BrainAnomalyLib.volumes import Scan
+    from BrainAnomalyLib.io.geometry import Grid
+    from BrainAnomalyLib.io.volumes import Scan
 
     grid = Grid(anomaly.shape, np.eye(4))
     node = add_volume(anomaly + 1.0, "large", np.eye(4))
@@ -281,7 +281,7 @@ class TestViews:
         assert manager.layout == 3
 
     def test_legend_and_surface(self, host, panel, node):
-        from BrainAnomalyLib.scene.color_table import legend_of
+        from BrainAnomalyLib.slicer.scene.color_table import legend_of
 
         nodes = panel.logic.resultNodes(node)
         assert legend_of(nodes.anomaly_map).GetVisibility()

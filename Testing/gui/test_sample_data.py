@@ -5,9 +5,9 @@ import pytest
 import slicer
 import vtk
 
-from BrainAnomalyLib.geometry import Grid
-from BrainAnomalyLib.panel import sample_data
-from BrainAnomalyLib.volumes import Scan
+from BrainAnomalyLib.io.geometry import Grid
+from BrainAnomalyLib.io.volumes import Scan
+from BrainAnomalyLib.slicer.panel import sample_data
 from make_sample_data import THUMBNAIL_PATH, THUMBNAIL_PIXELS, as_bytes
 
 

@@ -41,5 +41,3 @@ def test_a_widget_of_another_class_is_noticed(script, tmp_path):
     widget.objectName = "slider"
     with pytest.raises(AssertionError, match="slider is a QWidget, not a ctkSliderWidget"):
         script.check_classes(tmp_path / "panel.ui", {"slider": widget})
-
-

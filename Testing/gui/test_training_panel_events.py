@@ -33,7 +33,7 @@ def losses(*steps: int, validation: float | None = None) -> list[dict]:
 
 
 def monitor_of(folder: Path):
-    from BrainAnomalyTrainingLib.panel.run_monitor import RunMonitor
+    from BrainAnomalyTrainingLib.slicer.runs.run_monitor import RunMonitor
 
     return RunMonitor(folder)
 
@@ -107,7 +107,7 @@ def test_a_live_process_record_is_followed_and_orders_reach_it(library, tmp_path
 
 
 def test_no_run_is_new_and_can_do_nothing(library):
-    from BrainAnomalyTrainingLib.panel.run_monitor import RunMonitor
+    from BrainAnomalyTrainingLib.slicer.runs.run_monitor import RunMonitor
 
     run = RunMonitor.none()
     assert run.phase.value == "new"
@@ -120,13 +120,13 @@ def test_no_run_is_new_and_can_do_nothing(library):
     [(None, "without a word"), (-9, "memory ran out"), (137, "memory ran out"), (7, "package is missing"), (99, "99")],
 )
 def test_exit_codes_are_told_in_words(library, code, words):
-    from BrainAnomalyTrainingLib.panel.wording import exit_sentence
+    from BrainAnomalyTrainingLib.slicer.wording import exit_sentence
 
     assert words in exit_sentence(code)
 
 
 def test_last_words_are_neither_progress_nor_traceback(library):
-    from BrainAnomalyTrainingLib.panel.wording import last_words
+    from BrainAnomalyTrainingLib.slicer.wording import last_words
 
     console = "Training\nTraceback (most recent call last):\n  File x\nMemoryError: no room\n[train 5 %] 3 s left\n"
     assert last_words(console + "step 3 of 40: loss 0.5\n\n") == "MemoryError: no room"
@@ -136,7 +136,7 @@ def test_last_words_are_neither_progress_nor_traceback(library):
 def test_a_long_loss_curve_is_thinned_to_its_means(library):
     import slicer
 
-    from BrainAnomalyTrainingLib.panel.loss_plot import LossPlot
+    from BrainAnomalyTrainingLib.slicer.runs.loss_plot import LossPlot
 
     plot = LossPlot(slicer.mrmlScene)
     assert not plot.is_drawn
@@ -156,7 +156,7 @@ def test_a_long_loss_curve_is_thinned_to_its_means(library):
 def test_an_example_becomes_volumes_where_the_template_is(library, tmp_path):
     import slicer
 
-    from BrainAnomalyTrainingLib.panel.example_volumes import load_example
+    from BrainAnomalyTrainingLib.slicer.runs.example_volumes import load_example
 
     affine = np.array([[2.0, 0, 0, -90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
     image = np.random.default_rng(0).random((5, 6, 7)).astype(np.float16)
@@ -179,7 +179,7 @@ def test_a_damaged_example_is_refused_in_words(library, tmp_path, damage):
     import slicer
 
     from BrainAnomalyLib.errors import ScanError
-    from BrainAnomalyTrainingLib.panel.example_volumes import load_example
+    from BrainAnomalyTrainingLib.slicer.runs.example_volumes import load_example
 
     path = tmp_path / "bad.npz"
     write_example(path, np.zeros((4, 4) if damage == "shape" else (4, 4, 4)), np.eye(4))
@@ -192,17 +192,17 @@ def test_a_damaged_example_is_refused_in_words(library, tmp_path, damage):
 
 
 def test_jobs_say_why_they_cannot_start_and_what_they_ask_for(library, tmp_path):
-    from BrainAnomalyTrainingLib.panel.jobs import CohortJob, Target, TrainingJob
+    from BrainAnomalyTrainingLib.slicer.runs.requests import CohortRequest, Target, TrainingRequest
 
-    cohort = CohortJob(str(tmp_path), "T1w", "denoising", "gpu")
-    assert "no folder" in CohortJob(str(tmp_path / "x"), "T1w", "denoising").problem()
-    assert "processor" in TrainingJob(cohort, Target(str(tmp_path), "m"), device="cpu").problem()
-    assert "saved in" in TrainingJob(cohort, Target("", "m")).problem()
-    assert "name" in TrainingJob(cohort, Target(str(tmp_path), "../m")).problem()
+    cohort = CohortRequest(str(tmp_path), "T1w", "denoising", "gpu")
+    assert "no folder" in CohortRequest(str(tmp_path / "x"), "T1w", "denoising").problem()
+    assert "processor" in TrainingRequest(cohort, Target(str(tmp_path), "m"), device="cpu").problem()
+    assert "saved in" in TrainingRequest(cohort, Target("", "m")).problem()
+    assert "name" in TrainingRequest(cohort, Target(str(tmp_path), "../m")).problem()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "LICENSE").touch()
-    assert "exists already" in TrainingJob(cohort, Target(str(tmp_path), "full")).problem()
-    job = TrainingJob(cohort, Target(str(tmp_path), "m"), steps=5, exclude=("sub-1", "sub-2"))
+    assert "exists already" in TrainingRequest(cohort, Target(str(tmp_path), "full")).problem()
+    job = TrainingRequest(cohort, Target(str(tmp_path), "m"), steps=5, exclude=("sub-1", "sub-2"))
     assert job.problem() == ""
     arguments = " ".join(job.arguments())
     assert "--preset paper --precision fp16 --device cuda" in arguments or sys.platform == "darwin"
@@ -213,17 +213,23 @@ def test_jobs_say_why_they_cannot_start_and_what_they_ask_for(library, tmp_path)
 
 
 def test_jobs_are_understood_by_the_command_line(library, tmp_path):
-    from BrainAnomalyTrainingLib.command_line import parse
-    from BrainAnomalyTrainingLib.panel.jobs import PRESETS, CalibrationJob, CohortJob, Target, TrainingJob
+    from BrainAnomalyTrainingLib.slicer.runs.requests import (
+        PRESETS,
+        CalibrationRequest,
+        CohortRequest,
+        Target,
+        TrainingRequest,
+    )
+    from BrainAnomalyTrainingLib.training_commands import parse
 
     for preset in PRESETS:
-        cohort = CohortJob(str(tmp_path), "T1w", "denoising", preset)
+        cohort = CohortRequest(str(tmp_path), "T1w", "denoising", preset)
         assert parse(cohort.arguments()).run == cohort.run_folder
-        job = TrainingJob(cohort, Target(str(tmp_path), "m"), steps=5, exclude=("sub-1",))
+        job = TrainingRequest(cohort, Target(str(tmp_path), "m"), steps=5, exclude=("sub-1",))
         options = parse(job.arguments())
         assert (options.run, options.steps, options.exclude) == (job.target.run_folder, 5, ["sub-1"])
     source = tmp_path / "package"
-    again = CalibrationJob(cohort, str(source), job.target, exclude=("sub-1",), site="Ward 3")
+    again = CalibrationRequest(cohort, str(source), job.target, exclude=("sub-1",), site="Ward 3")
     assert "no package" in again.problem()
     options = parse(again.arguments())
     assert (options.package, options.folder, options.out) == (source, tmp_path, job.target.package)

@@ -62,8 +62,8 @@ def opened_again(host, widget):
 
 
 def end(monitor):
-    from BrainAnomalyTrainingLib.panel.child_process import kill_tree
-    from BrainAnomalyTrainingLib.run_folder import running_process
+    from BrainAnomalyTrainingLib.run.run_folder import running_process
+    from BrainAnomalyTrainingLib.slicer.runs.child_process import kill_tree
 
     process = running_process(monitor.folder)
     if process is not None:
@@ -101,7 +101,7 @@ def cells(table, column):
 def tick(widget, subject, checked):
     import qt
 
-    from BrainAnomalyTrainingLib.panel.cohort_view import EXCLUDE, SUBJECT
+    from BrainAnomalyTrainingLib.slicer.cohort_view import EXCLUDE, SUBJECT
 
     table = widget.ui.cohortTable
     row = cells(table, SUBJECT).index(subject)
@@ -112,7 +112,15 @@ def test_the_check_shows_every_scan_with_its_picture_and_keeps_what_is_excluded(
     import qt
     import slicer
 
-    from BrainAnomalyTrainingLib.panel.cohort_view import BRAIN, CONTRAST, EXCLUDE, NOTE, REGISTRATION, SPACING, SUBJECT
+    from BrainAnomalyTrainingLib.slicer.cohort_view import (
+        BRAIN,
+        CONTRAST,
+        EXCLUDE,
+        NOTE,
+        REGISTRATION,
+        SPACING,
+        SUBJECT,
+    )
 
     ui = widget.ui
     fill_in(host, widget, home, "checked")
@@ -151,7 +159,7 @@ def test_a_training_pauses_resumes_finishes_and_its_package_is_used(host, widget
     import qt
     import slicer
 
-    from BrainAnomalyLib.model_store import list_models
+    from BrainAnomalyLib.models.store import list_models
 
     ui = widget.ui
     fill_in(host, widget, home, "complete")
@@ -191,7 +199,7 @@ def test_a_training_pauses_resumes_finishes_and_its_package_is_used(host, widget
 
 
 def check_new_calibration(host, widget, home):
-    from BrainAnomalyLib.packages import read_package
+    from BrainAnomalyLib.packages.read import read_package
 
     ui = widget.ui
     assert ui.calibrateButton.toolTip == "Choose the package to calibrate first."
@@ -211,7 +219,7 @@ def check_new_calibration(host, widget, home):
 def check_loss_curve(widget):
     import slicer
 
-    from BrainAnomalyTrainingLib.panel.loss_plot import LossPlot
+    from BrainAnomalyTrainingLib.slicer.runs.loss_plot import LossPlot
 
     plot = LossPlot(slicer.mrmlScene)
     table = slicer.util.dataframeFromTable(plot.table("training"))
@@ -270,7 +278,7 @@ def scans_of(widget):
 
 
 def test_a_command_that_does_not_follow_a_cancel_is_ended(host, widget, home, monkeypatch):
-    from BrainAnomalyTrainingLib.panel import run_monitor
+    from BrainAnomalyTrainingLib.slicer.runs import run_monitor
 
     monkeypatch.setattr(run_monitor, "GRACE_SECONDS", 1.0)
     fill_in(host, widget, home, "stubborn")

@@ -33,6 +33,6 @@ def volume(scene):
 
 @pytest.fixture
 def logic():
-    from BrainAnomalyLib.scene.logic import BrainAnomalySceneLogic
+    from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
 
     return BrainAnomalySceneLogic()

@@ -16,13 +16,13 @@ import slicer
 from matplotlib.figure import Figure
 from slice_rendering import SliceViews
 
-from BrainAnomalyLib.demo import demo_case
-from BrainAnomalyLib.preparation.template import load_template
-from BrainAnomalyLib.scene.color_table import legend_of
-from BrainAnomalyLib.scene.logic import BrainAnomalySceneLogic
-from BrainAnomalyLib.scene.profile_plot import NORMALITY, POSITION, RELATIVE
-from BrainAnomalyLib.scene.scene_volumes import world_grid
-from BrainAnomalyLib.volumes import Scan
+from BrainAnomalyLib.cli.demo import demo_case
+from BrainAnomalyLib.io.volumes import Scan
+from BrainAnomalyLib.preparation.space.template import load_template
+from BrainAnomalyLib.slicer.scene.color_table import legend_of
+from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
+from BrainAnomalyLib.slicer.scene.profile_plot import NORMALITY, POSITION, RELATIVE
+from BrainAnomalyLib.slicer.scene.scene_volumes import world_grid
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "Resources" / "Screenshots"
 CAPTION = (

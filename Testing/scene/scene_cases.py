@@ -9,9 +9,9 @@ import vtk
 from BrainAnomalyLib.detection import Detection
 from BrainAnomalyLib.findings.slice_profile import slice_profile
 from BrainAnomalyLib.findings.table import find
-from BrainAnomalyLib.preparation.contrast import ContrastGuess
-from BrainAnomalyLib.preparation.quality import RegistrationQuality
-from BrainAnomalyLib.scene.scene_volumes import scan_from_node
+from BrainAnomalyLib.preparation.intensity.contrast import ContrastGuess
+from BrainAnomalyLib.preparation.space.quality import RegistrationQuality
+from BrainAnomalyLib.slicer.scene.scene_volumes import scan_from_node
 
 SHAPE = (30, 34, 26)
 # A small template frame that is moved against the scan, so that a forgotten matrix shows.

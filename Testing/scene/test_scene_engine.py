@@ -6,11 +6,11 @@ import slicer
 from scene_cases import add_volume, column
 
 from BrainAnomalyLib.detection import DetectionOptions
-from BrainAnomalyLib.geometry import Grid, resample
-from BrainAnomalyLib.preparation.template import load_template
-from BrainAnomalyLib.scene.logic import BrainAnomalySceneLogic
-from BrainAnomalyLib.scene.scene_volumes import voxels
-from BrainAnomalyLib.scene.segmentation import segment_mask
+from BrainAnomalyLib.io.geometry import Grid, resample
+from BrainAnomalyLib.preparation.space.template import load_template
+from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
+from BrainAnomalyLib.slicer.scene.scene_volumes import voxels
+from BrainAnomalyLib.slicer.scene.segmentation import segment_mask
 
 LESION_RAS = np.array([26.0, -18.0, 26.0])
 

@@ -24,11 +24,11 @@ from scene_cases import (
 from BrainAnomalyLib.detection import DetectionOptions
 from BrainAnomalyLib.errors import OptionsError, PreparationError, ScanError
 from BrainAnomalyLib.findings.table import find
-from BrainAnomalyLib.scene import logic as logic_module
-from BrainAnomalyLib.scene.links import INPUT_ROLE, RESULT_KINDS
-from BrainAnomalyLib.scene.logic import BrainAnomalySceneLogic, DetectionNodes
-from BrainAnomalyLib.scene.scene_volumes import voxels, world_grid
-from BrainAnomalyLib.scene.segmentation import segment_mask
+from BrainAnomalyLib.slicer.scene import logic as logic_module
+from BrainAnomalyLib.slicer.scene.links import INPUT_ROLE, RESULT_KINDS
+from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic, DetectionNodes
+from BrainAnomalyLib.slicer.scene.scene_volumes import voxels, world_grid
+from BrainAnomalyLib.slicer.scene.segmentation import segment_mask
 
 
 def engine_that(does_before_returning):
@@ -382,9 +382,9 @@ def test_importing_the_door_imports_no_heavy_package():
     import subprocess
     import sys
 
-    library = Path(logic_module.__file__).parents[2]
+    library = Path(logic_module.__file__).parents[3]
     code = (
-        f"import sys; sys.path.insert(0, {str(library)!r}); import BrainAnomalyLib.scene.logic; "
+        f"import sys; sys.path.insert(0, {str(library)!r}); import BrainAnomalyLib.slicer.scene.logic; "
         "print([name for name in ('torch', 'monai', 'SimpleITK') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -392,9 +392,9 @@ def test_importing_the_door_imports_no_heavy_package():
 
 
 def test_only_scene_and_panel_import_slicer():
-    library = Path(logic_module.__file__).parents[1]
+    library = Path(logic_module.__file__).parents[2]
     for path in library.rglob("*.py"):
-        if path.parent.name in ("scene", "panel"):
+        if "slicer" in path.relative_to(library).parts:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

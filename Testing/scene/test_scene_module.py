@@ -82,10 +82,12 @@ def test_scripting_logic_goes_the_same_way(application, volume, logic):
 
 def test_training_logic_refuses_impossible_jobs_in_words(application, tmp_path):
     from BrainAnomalyTraining import BrainAnomalyTrainingLogic
-    from BrainAnomalyTrainingLib.panel.jobs import CohortJob, Target, TrainingJob
+    from BrainAnomalyTrainingLib.slicer.runs.requests import CohortRequest, Target, TrainingRequest
 
     with pytest.raises(ValueError, match="There is no folder"):
-        BrainAnomalyTrainingLogic.checkCohort(CohortJob(str(tmp_path / "nowhere"), "T1w", "denoising"))
+        BrainAnomalyTrainingLogic.checkCohort(CohortRequest(str(tmp_path / "nowhere"), "T1w", "denoising"))
     with pytest.raises(ValueError, match="saved in"):
-        BrainAnomalyTrainingLogic.train(TrainingJob(CohortJob(str(tmp_path), "T1w", "denoising"), Target("", "model")))
+        BrainAnomalyTrainingLogic.train(
+            TrainingRequest(CohortRequest(str(tmp_path), "T1w", "denoising"), Target("", "model"))
+        )
     assert BrainAnomalyTrainingLogic.run(tmp_path).phase.value == "new"

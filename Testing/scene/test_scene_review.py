@@ -6,10 +6,10 @@ import slicer
 from scene_cases import SHAPE, anomaly_map, column, detection_of
 
 from BrainAnomalyLib.errors import OptionsError
-from BrainAnomalyLib.scene.logic import BrainAnomalySceneLogic
-from BrainAnomalyLib.scene.presets import thresholds_by_rate
-from BrainAnomalyLib.scene.review import REJECTED_ATTRIBUTE
-from BrainAnomalyLib.scene.segmentation import segment_mask
+from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
+from BrainAnomalyLib.slicer.scene.presets import thresholds_by_rate
+from BrainAnomalyLib.slicer.scene.review import REJECTED_ATTRIBUTE
+from BrainAnomalyLib.slicer.scene.segmentation import segment_mask
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import pytest
 import slicer
 from scene_cases import SHAPE, add_volume, column, detection_of, oblique_affine, table_rows
 
-from BrainAnomalyLib.scene.color_table import legend_of
-from BrainAnomalyLib.scene.links import nodes_of_class
-from BrainAnomalyLib.scene.logic import BrainAnomalySceneLogic
-from BrainAnomalyLib.scene.scene_volumes import local_affine, voxels
-from BrainAnomalyLib.scene.segmentation import segment_mask
+from BrainAnomalyLib.slicer.scene.color_table import legend_of
+from BrainAnomalyLib.slicer.scene.links import nodes_of_class
+from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
+from BrainAnomalyLib.slicer.scene.scene_volumes import local_affine, voxels
+from BrainAnomalyLib.slicer.scene.segmentation import segment_mask
 
 
 def save(scene, folder):

@@ -7,8 +7,8 @@ import vtk
 from scene_cases import SHAPE, add_transform, add_volume, detection_of, oblique_affine
 from vtk.util import numpy_support
 
-from BrainAnomalyLib.scene.scene_volumes import local_affine
-from BrainAnomalyLib.scene.segmentation import SEGMENT_ID, segment_mask, terminology_entry
+from BrainAnomalyLib.slicer.scene.scene_volumes import local_affine
+from BrainAnomalyLib.slicer.scene.segmentation import SEGMENT_ID, segment_mask, terminology_entry
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "RSP"])

@@ -5,7 +5,7 @@ import slicer
 import vtk
 from scene_cases import column, detection_of
 
-from BrainAnomalyLib.scene.profile_plot import MEAN, NORMALITY, POSITION, RELATIVE
+from BrainAnomalyLib.slicer.scene.profile_plot import MEAN, NORMALITY, POSITION, RELATIVE
 
 
 def test_findings_table_holds_every_finding_with_its_types(volume, logic):

@@ -6,7 +6,13 @@ import slicer
 from scene_cases import SHAPE, add_transform, add_volume, oblique_affine
 
 from BrainAnomalyLib.errors import ScanError
-from BrainAnomalyLib.scene.scene_volumes import local_affine, scan_from_node, voxels, world_grid, write_volume_node
+from BrainAnomalyLib.slicer.scene.scene_volumes import (
+    local_affine,
+    scan_from_node,
+    voxels,
+    world_grid,
+    write_volume_node,
+)
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "LPS", "RSP"])

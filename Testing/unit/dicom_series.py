@@ -9,7 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from BrainAnomalyLib.geometry import LPS_FROM_RAS, Grid
+from BrainAnomalyLib.io.geometry import LPS_FROM_RAS, Grid
 
 
 def write_series(

@@ -7,10 +7,10 @@ import numpy as np
 from BrainAnomalyLib.detection import Detection
 from BrainAnomalyLib.findings.slice_profile import slice_profile
 from BrainAnomalyLib.findings.table import find
-from BrainAnomalyLib.geometry import Grid
-from BrainAnomalyLib.preparation.contrast import ContrastGuess
-from BrainAnomalyLib.preparation.quality import RegistrationQuality
-from BrainAnomalyLib.volumes import Scan
+from BrainAnomalyLib.io.geometry import Grid
+from BrainAnomalyLib.io.volumes import Scan
+from BrainAnomalyLib.preparation.intensity.contrast import ContrastGuess
+from BrainAnomalyLib.preparation.space.quality import RegistrationQuality
 from synthetic import grid_of, noise
 
 GRID = grid_of((20, 22, 18), (2.0, 2.0, 3.0), "LAS", degrees=11.0)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from BrainAnomalyLib.detectors.denoising import DenoisingConfig, DenoisingDetector
-from BrainAnomalyLib.package_schema import FORMAT, installed_versions
-from BrainAnomalyLib.packages import METADATA, Package, write_hashes, write_package
+from BrainAnomalyLib.detectors.families.self_supervised.denoising import DenoisingConfig, DenoisingDetector
+from BrainAnomalyLib.packages.read import METADATA, Package, write_hashes, write_package
+from BrainAnomalyLib.packages.schema import FORMAT, installed_versions
 from BrainAnomalyLib.preparation.recipe import Recipe
 
 CONFIG = DenoisingConfig(channels=(4, 8), strides=(2,), residual_units=1, crop=(80, 96, 80))

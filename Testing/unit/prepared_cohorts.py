@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from BrainAnomalyLib.geometry import FloatArray, Grid
+from BrainAnomalyLib.io.geometry import FloatArray, Grid
 from synthetic import flair_brain, grid_of
 
 COARSE: Grid = grid_of((48, 56, 48), (4.0, 4.0, 4.0), center=(0.0, -17.0, 5.0))

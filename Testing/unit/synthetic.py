@@ -8,8 +8,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from BrainAnomalyLib.geometry import Affine, FloatArray, Grid, Shape, resample
-from BrainAnomalyLib.preparation.template import load_template
+from BrainAnomalyLib.io.geometry import Affine, FloatArray, Grid, Shape, resample
+from BrainAnomalyLib.preparation.space.template import load_template
 
 # A folder name that breaks careless path handling.
 AWKWARD = Path("Ünï çødé") / "Lékař 脳"

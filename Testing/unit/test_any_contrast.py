@@ -9,10 +9,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from BrainAnomalyLib.detectors.any_contrast import AnyContrastConfig, AnyContrastDetector
-from BrainAnomalyLib.detectors.combined import CombinedDetector, CombinedT1wDetector, at_2_mm, table_name
+from BrainAnomalyLib.detectors.baselines.tissue import TissueDetector
 from BrainAnomalyLib.detectors.learning import Batch
-from BrainAnomalyLib.detectors.lesion_synthesis import (
+from BrainAnomalyLib.detectors.registry import detector_for, embedded_folder, load_detector, trainable_names
+from BrainAnomalyLib.detectors.shipped.any_contrast import AnyContrastConfig, AnyContrastDetector
+from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector, CombinedT1wDetector, at_2_mm, table_name
+from BrainAnomalyLib.detectors.shipped.lesion_synthesis import (
     Groups,
     lesion_group,
     lesion_shape,
@@ -20,13 +22,12 @@ from BrainAnomalyLib.detectors.lesion_synthesis import (
     random_contrast,
     with_lesions,
 )
-from BrainAnomalyLib.detectors.registry import detector_for, embedded_folder, load_detector, trainable_names
-from BrainAnomalyLib.detectors.tissue import TissueDetector
 from BrainAnomalyLib.errors import PackageError
-from BrainAnomalyLib.packages import read_package
+from BrainAnomalyLib.io.volumes import read_scan
+from BrainAnomalyLib.packages.read import read_package
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.preparation.template import load_template
+from BrainAnomalyLib.preparation.space.template import load_template
 from BrainAnomalyLib.scoring.evidence import (
     LEVELS,
     MOST_EVIDENCE,
@@ -38,7 +39,6 @@ from BrainAnomalyLib.scoring.evidence import (
 from BrainAnomalyLib.scoring.guard import assess
 from BrainAnomalyLib.scoring.normal_level import smoothed_inside
 from BrainAnomalyLib.scoring.scan_level import scan_scores
-from BrainAnomalyLib.volumes import read_scan
 from family_proof import SCANS, on_template, prove, with_blob
 from shared_data import needs
 

@@ -9,12 +9,12 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from BrainAnomalyLib.geometry import Grid, resample
-from BrainAnomalyLib.preparation.artifacts import air_level, artifact_warnings, noise_level, white_matter
+from BrainAnomalyLib.io.geometry import Grid, resample
+from BrainAnomalyLib.io.volumes import Scan, read_scan
+from BrainAnomalyLib.preparation.intensity.artifacts import air_level, artifact_warnings, noise_level, white_matter
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.preparation.template import load_template
-from BrainAnomalyLib.volumes import Scan, read_scan
+from BrainAnomalyLib.preparation.space.template import load_template
 from shared_data import FOLDER, needs
 
 IDENTITY = np.eye(4)

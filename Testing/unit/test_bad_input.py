@@ -10,10 +10,10 @@ import pytest
 import SimpleITK
 
 from BrainAnomalyLib.errors import OptionsError, PreparationError, ScanError
-from BrainAnomalyLib.geometry import Grid, to_image
-from BrainAnomalyLib.jobs import DetectionJob, run_job
-from BrainAnomalyLib.preparation.brain_mask import find_brain
-from BrainAnomalyLib.volumes import checked_scan, read_mask, read_scan
+from BrainAnomalyLib.io.geometry import Grid, to_image
+from BrainAnomalyLib.io.volumes import checked_scan, read_mask, read_scan
+from BrainAnomalyLib.preparation.brain.mask import find_brain
+from BrainAnomalyLib.service.jobs import DetectionJob, run_job
 from synthetic import grid_of, noise, save_nifti
 
 SHAPE = (16, 18, 20)

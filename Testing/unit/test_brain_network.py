@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from BrainAnomalyLib.errors import PackageError
-from BrainAnomalyLib.preparation import brain_network
+from BrainAnomalyLib.preparation.brain import network as brain_network
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -122,7 +122,7 @@ def test_clean_mask_keeps_the_largest_part_and_fills_it():
 def test_real_head():
     if not (SHARED / "ixi_t1_2mm").is_dir():
         pytest.skip("the shared IXI heads are not here")
-    from BrainAnomalyTrainingLib.brain_mask_training import ixi_heads
+    from BrainAnomalyTrainingLib.brain_mask.training import ixi_heads
 
     _, image, brain = ixi_heads(SHARED, test=True, most=1)[0]
     found = brain_network.clean_mask(brain_network.segment_brain_2mm(image))

@@ -17,13 +17,20 @@ import SimpleITK
 import torch
 
 from BrainAnomalyLib.errors import Cancelled, OutputError
-from BrainAnomalyLib.geometry import to_image
+from BrainAnomalyLib.io.geometry import to_image
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyTrainingLib.cache import CachedScan, CacheTask, cache_file, cache_scan, open_cached, remove_leftovers
-from BrainAnomalyTrainingLib.cohort import CohortError, CohortScan
-from BrainAnomalyTrainingLib.cohort_preparation import prepare_cohort, prepared_reports, read_cohort
-from BrainAnomalyTrainingLib.run_folder import EVENTS, RunFolder, ask, read_events
-from BrainAnomalyTrainingLib.sampling import training_batch
+from BrainAnomalyTrainingLib.cache.cached_scans import (
+    CachedScan,
+    CacheTask,
+    cache_file,
+    cache_scan,
+    open_cached,
+    remove_leftovers,
+)
+from BrainAnomalyTrainingLib.cache.cohort_preparation import prepare_cohort, prepared_reports, read_cohort
+from BrainAnomalyTrainingLib.cohort.cohort import CohortError, CohortScan
+from BrainAnomalyTrainingLib.run.run_folder import EVENTS, RunFolder, ask, read_events
+from BrainAnomalyTrainingLib.train.sampling import training_batch
 from dicom_series import write_series
 from prepared_cohorts import COARSE, coarse_box, coarse_brain
 from synthetic import AWKWARD, noise, save_nifti
@@ -240,8 +247,8 @@ import resource, sys
 from pathlib import Path
 from BrainAnomalyLib.errors import OutputError
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyTrainingLib.cohort_preparation import prepare_cohort
-from BrainAnomalyTrainingLib.run_folder import RunFolder
+from BrainAnomalyTrainingLib.cache.cohort_preparation import prepare_cohort
+from BrainAnomalyTrainingLib.run.run_folder import RunFolder
 
 if __name__ == "__main__":
     source, cache, run = map(Path, sys.argv[1:])

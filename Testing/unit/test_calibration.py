@@ -11,12 +11,12 @@ from scipy import stats
 
 from BrainAnomalyLib.evaluation.healthy import clopper_pearson
 from BrainAnomalyLib.findings.components import connected_components
-from BrainAnomalyLib.package_schema import fault
-from BrainAnomalyLib.packages import read_package
+from BrainAnomalyLib.packages.read import read_package
+from BrainAnomalyLib.packages.schema import fault
 from BrainAnomalyLib.scoring.guard import FEATURE_NAMES, bank_from_tensors
 from BrainAnomalyLib.scoring.residuals import cleaned
-from BrainAnomalyTrainingLib import calibration, calibration_statistics
-from BrainAnomalyTrainingLib.calibration import (
+from BrainAnomalyTrainingLib.calibrate import calibration, calibration_statistics
+from BrainAnomalyTrainingLib.calibrate.calibration import (
     RATES,
     CalibrationError,
     CohortCalibrator,
@@ -26,7 +26,7 @@ from BrainAnomalyTrainingLib.calibration import (
     false_positive_ml,
     leave_one_out_map,
 )
-from BrainAnomalyTrainingLib.calibration_statistics import (
+from BrainAnomalyTrainingLib.calibrate.calibration_statistics import (
     HISTOGRAM_RELATIVE_ERROR,
     HealthyMaps,
     HealthyResidual,
@@ -315,7 +315,7 @@ def test_a_cohort_calibration_goes_into_a_package_and_comes_back(finished, tmp_p
     tensors = {name: torch.from_numpy(values) for name, values in finished.tensors().items()}
     assert tensors["healthy_slice_means"].shape == (5, 20)
     package = make_package(tmp_path / "package", calibration=entries)
-    from BrainAnomalyLib.packages import write_package
+    from BrainAnomalyLib.packages.read import write_package
 
     written = write_package(tmp_path / "whole", package.metadata, package.weights(), tensors, "# card", "CC0")
     stored = {name: value.numpy() for name, value in read_package(written.folder).calibration().items()}

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from BrainAnomalyLib.errors import OptionsError
-from BrainAnomalyTrainingLib.cohort import (
+from BrainAnomalyLib.io.scan_names import contrast_of_words, kind_of
+from BrainAnomalyTrainingLib.cohort.cohort import (
     SMALLEST_COHORT,
     CohortError,
     CohortScan,
@@ -20,8 +21,7 @@ from BrainAnomalyTrainingLib.cohort import (
     split_subjects,
     subject_parts,
 )
-from BrainAnomalyTrainingLib.cohort_search import find_scans
-from BrainAnomalyTrainingLib.scan_names import contrast_of_words, kind_of
+from BrainAnomalyTrainingLib.cohort.search import find_scans
 from dicom_series import write_series
 from shared_data import FOLDER, needs
 from synthetic import AWKWARD, grid_of, noise

@@ -13,12 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from BrainAnomalyLib import command_line, jobs
-from BrainAnomalyLib.command_line import main, parse, progress_lines, run_command
+from BrainAnomalyLib.cli import main as command_line
+from BrainAnomalyLib.cli.main import main, parse, progress_lines, run_command
 from BrainAnomalyLib.detectors.registry import detector_names
-from BrainAnomalyLib.errors import BrainAnomalyError, Cancelled, OutputError, PackageError, PreparationError, ScanError
-from BrainAnomalyLib.jobs import DetectionJob, Outcome, in_plain_words, job_from_json
-from BrainAnomalyLib.results import summary
+from BrainAnomalyLib.errors import (
+    BrainAnomalyError,
+    Cancelled,
+    OutputError,
+    PackageError,
+    PreparationError,
+    ScanError,
+)
+from BrainAnomalyLib.output.folder import summary
+from BrainAnomalyLib.service import jobs
+from BrainAnomalyLib.service.jobs import DetectionJob, Outcome, in_plain_words, job_from_json
 from engine_process import engine, variables
 from made_detection import made_detection
 from synthetic import AWKWARD, noise, save_nifti
@@ -140,7 +148,7 @@ def test_the_demonstration_says_where_its_results_are(tmp_path: Path, monkeypatc
         (folder / "results" / "overview.png").touch()
         return "Found what was put in."
 
-    monkeypatch.setattr("BrainAnomalyLib.demo.run_demo", made)
+    monkeypatch.setattr("BrainAnomalyLib.cli.demo.run_demo", made)
     code, output, _ = run("demo", "--out", str(tmp_path / "demo"))
     assert code == 0
     assert output.splitlines()[0] == "Found what was put in."

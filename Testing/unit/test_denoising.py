@@ -9,20 +9,29 @@ import pytest
 import torch
 
 from BrainAnomalyLib.detection import detect
-from BrainAnomalyLib.detectors.corruption import blob_noise, coarse_field, coarse_noise, corrupt
-from BrainAnomalyLib.detectors.denoising import DenoisingConfig, DenoisingDetector, masked_loss
+from BrainAnomalyLib.detectors.families.self_supervised.corruption import (
+    blob_noise,
+    coarse_field,
+    coarse_noise,
+    corrupt,
+)
+from BrainAnomalyLib.detectors.families.self_supervised.denoising import (
+    DenoisingConfig,
+    DenoisingDetector,
+    masked_loss,
+)
 from BrainAnomalyLib.detectors.learning import Batch
 from BrainAnomalyLib.detectors.networks.bottleneck import QuantizedBottleneck
 from BrainAnomalyLib.detectors.registry import load_detector
-from BrainAnomalyLib.packages import read_package
+from BrainAnomalyLib.io.volumes import read_scan
+from BrainAnomalyLib.packages.read import read_package
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.resources import resources_folder
-from BrainAnomalyLib.volumes import read_scan
-from BrainAnomalyTrainingLib.augmentation import augment
-from BrainAnomalyTrainingLib.cohort import shared_t1w_cohort, split_subjects
-from BrainAnomalyTrainingLib.inserted_lesions import insert_lesion, lesion_shapes
-from BrainAnomalyTrainingLib.training_options import learning_rate
+from BrainAnomalyTrainingLib.cohort.cohort import shared_t1w_cohort, split_subjects
+from BrainAnomalyTrainingLib.train.augmentation import augment
+from BrainAnomalyTrainingLib.train.training_options import learning_rate
 from family_proof import prepared_healthy, prove
+from inserted_lesions import insert_lesion, lesion_shapes
 from shared_data import FOLDER, needs
 
 SMALL = DenoisingConfig(channels=(4, 8, 16), strides=(2, 2), residual_units=1, crop=(32, 32, 32))

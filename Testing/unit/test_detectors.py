@@ -6,16 +6,21 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from BrainAnomalyLib.detectors.histogram import HistogramDetector, equalize
+from BrainAnomalyLib.detectors.baselines.histogram import HistogramDetector, equalize
+from BrainAnomalyLib.detectors.baselines.tissue import (
+    TissueConfig,
+    TissueDetector,
+    gray_matter_reference,
+    weighted_quantile,
+)
 from BrainAnomalyLib.detectors.registry import detector_names, load_detector
-from BrainAnomalyLib.detectors.tissue import TissueConfig, TissueDetector, gray_matter_reference, weighted_quantile
 from BrainAnomalyLib.errors import OptionsError
-from BrainAnomalyLib.preparation.contrast import ContrastGuess
-from BrainAnomalyLib.preparation.intensity import IntensityScale
+from BrainAnomalyLib.preparation.intensity.contrast import ContrastGuess
+from BrainAnomalyLib.preparation.intensity.scale import IntensityScale
 from BrainAnomalyLib.preparation.prepared import PreparedScan
-from BrainAnomalyLib.preparation.quality import RegistrationQuality
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.preparation.template import load_template
+from BrainAnomalyLib.preparation.space.quality import RegistrationQuality
+from BrainAnomalyLib.preparation.space.template import load_template
 from BrainAnomalyLib.scoring.residuals import cleaned, eroded_mask, median_5, signed_residual
 
 

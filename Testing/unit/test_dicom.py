@@ -11,9 +11,9 @@ import pydicom
 import pytest
 
 from BrainAnomalyLib.errors import ScanError
-from BrainAnomalyLib.geometry import Grid
-from BrainAnomalyLib.preparation.orientation import to_ras
-from BrainAnomalyLib.volumes import read_scan
+from BrainAnomalyLib.io.geometry import Grid
+from BrainAnomalyLib.io.volumes import read_scan
+from BrainAnomalyLib.preparation.space.orientation import to_ras
 from dicom_series import make_color, write_multi_frame, write_series
 from synthetic import AWKWARD, grid_of
 

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from BrainAnomalyLib.errors import ScanError
-from BrainAnomalyLib.report.dicom_segmentation import write_dicom_segmentation
+from BrainAnomalyLib.output.dicom_segmentation import write_dicom_segmentation
 from dicom_series import write_multi_frame, write_series
 from synthetic import AWKWARD, grid_of, noise
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from BrainAnomalyLib.geometry import to_image
+from BrainAnomalyLib.io.geometry import to_image
 from engine_process import engine
 from synthetic import AWKWARD, LESION_CENTER, flair_brain, grid_of, noise, save_nifti
 

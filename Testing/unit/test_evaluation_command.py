@@ -11,13 +11,13 @@ import pytest
 
 from BrainAnomalyLib.errors import OptionsError, ScanError
 from BrainAnomalyLib.evaluation.bootstrap import Estimate
-from BrainAnomalyLib.evaluation.cohort import find_cases, read_truth
+from BrainAnomalyLib.evaluation.cases import find_cases, read_truth
 from BrainAnomalyLib.evaluation.healthy_rows import falling_fit
 from BrainAnomalyLib.evaluation.rows import Row
 from BrainAnomalyLib.evaluation.scan import EvaluatedScan
 from BrainAnomalyLib.evaluation.summary import lesion_threshold_of, summarize
 from BrainAnomalyLib.evaluation.tables import Table, differences, page
-from BrainAnomalyLib.volumes import read_scan
+from BrainAnomalyLib.io.volumes import read_scan
 from engine_process import engine
 from synthetic import flair_brain, grid_of, lesion_ball, noise, save_nifti
 

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from BrainAnomalyLib.detectors.adversarial_autoencoder import AdversarialAutoencoderDetector, AdversarialConfig
-from BrainAnomalyLib.detectors.anovaegan import AnoVAEGANConfig, AnoVAEGANDetector, patch_loss
-from BrainAnomalyLib.detectors.f_anogan import FAnoGANConfig, FAnoGANDetector, anomaly_score
-from BrainAnomalyLib.detectors.ganomaly import GANomalyConfig, GANomalyDetector, generator_losses
+from BrainAnomalyLib.detectors.families.adversarial.adversarial_autoencoder import (
+    AdversarialAutoencoderDetector,
+    AdversarialConfig,
+)
+from BrainAnomalyLib.detectors.families.adversarial.anovaegan import AnoVAEGANConfig, AnoVAEGANDetector, patch_loss
+from BrainAnomalyLib.detectors.families.adversarial.f_anogan import FAnoGANConfig, FAnoGANDetector, anomaly_score
+from BrainAnomalyLib.detectors.families.adversarial.ganomaly import GANomalyConfig, GANomalyDetector, generator_losses
 from BrainAnomalyLib.detectors.learning import Batch
 from BrainAnomalyLib.detectors.networks.adversarial import (
     ResidualLayout,

@@ -8,17 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from BrainAnomalyLib.detectors.learning import Batch
-from BrainAnomalyLib.detectors.networks.coarse import AtCoarseScale
-from BrainAnomalyLib.detectors.networks.slice_autoencoder import Gate, collapsed, laplacian_pyramid
-from BrainAnomalyLib.detectors.residual_autoencoder import (
+from BrainAnomalyLib.detectors.families.autoencoders.residual_autoencoder import (
     ResidualAutoencoderConfig,
     ResidualAutoencoderDetector,
     SpatialAutoencoderConfig,
     SpatialAutoencoderDetector,
 )
-from BrainAnomalyLib.detectors.scale_space_autoencoder import ScaleSpaceAutoencoderConfig, ScaleSpaceAutoencoderDetector
-from BrainAnomalyLib.detectors.skip_autoencoder import SkipAutoencoderConfig, SkipAutoencoderDetector
+from BrainAnomalyLib.detectors.families.autoencoders.scale_space_autoencoder import (
+    ScaleSpaceAutoencoderConfig,
+    ScaleSpaceAutoencoderDetector,
+)
+from BrainAnomalyLib.detectors.families.autoencoders.skip_autoencoder import (
+    SkipAutoencoderConfig,
+    SkipAutoencoderDetector,
+)
+from BrainAnomalyLib.detectors.learning import Batch
+from BrainAnomalyLib.detectors.networks.coarse import AtCoarseScale
+from BrainAnomalyLib.detectors.networks.slice_autoencoder import Gate, collapsed, laplacian_pyramid
 from BrainAnomalyLib.errors import PackageError
 from BrainAnomalyLib.preparation.recipe import Recipe
 from family_proof import prove

@@ -13,19 +13,33 @@ import torch
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
 from safetensors.torch import load, save
 
-from BrainAnomalyLib.detectors import diffusion
-from BrainAnomalyLib.detectors.conditioned_diffusion import ConditionedDiffusionConfig, ConditionedDiffusionDetector
-from BrainAnomalyLib.detectors.diffusion_noise import OCTAVE_VARIANCE, noise_like, simplex_noise, simplex_octave
-from BrainAnomalyLib.detectors.latent_diffusion import LatentDiffusionConfig, LatentDiffusionDetector
-from BrainAnomalyLib.detectors.learning import Batch
-from BrainAnomalyLib.detectors.networks.latent_diffusion import divergence
-from BrainAnomalyLib.detectors.patched_diffusion import (
+from BrainAnomalyLib.detectors.families.diffusion import diffusion
+from BrainAnomalyLib.detectors.families.diffusion.conditioned_diffusion import (
+    ConditionedDiffusionConfig,
+    ConditionedDiffusionDetector,
+)
+from BrainAnomalyLib.detectors.families.diffusion.diffusion_noise import (
+    OCTAVE_VARIANCE,
+    noise_like,
+    simplex_noise,
+    simplex_octave,
+)
+from BrainAnomalyLib.detectors.families.diffusion.latent_diffusion import (
+    LatentDiffusionConfig,
+    LatentDiffusionDetector,
+)
+from BrainAnomalyLib.detectors.families.diffusion.patched_diffusion import (
     PatchedDiffusionConfig,
     PatchedDiffusionDetector,
     patch_grid,
     random_patches,
 )
-from BrainAnomalyLib.detectors.simplex_diffusion import SimplexDiffusionConfig, SimplexDiffusionDetector
+from BrainAnomalyLib.detectors.families.diffusion.simplex_diffusion import (
+    SimplexDiffusionConfig,
+    SimplexDiffusionDetector,
+)
+from BrainAnomalyLib.detectors.learning import Batch
+from BrainAnomalyLib.detectors.networks.latent_networks import divergence
 from BrainAnomalyLib.errors import DependencyError, PackageError
 from family_proof import prove
 from shared_data import needs

@@ -7,11 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from BrainAnomalyLib.detectors.foreign_patch import ForeignPatchConfig, ForeignPatchDetector
+from BrainAnomalyLib.detectors.families.self_supervised.foreign_patch import ForeignPatchConfig, ForeignPatchDetector
+from BrainAnomalyLib.detectors.families.self_supervised.synthetic_anomalies import (
+    level_bias,
+    matched,
+    random_shape,
+    synthesize,
+)
 from BrainAnomalyLib.detectors.learning import Batch
-from BrainAnomalyLib.detectors.synthetic_anomalies import level_bias, matched, random_shape, synthesize
 from BrainAnomalyLib.errors import PackageError
-from BrainAnomalyTrainingLib.sampling import training_batch
+from BrainAnomalyTrainingLib.train.sampling import training_batch
 from family_proof import HELD_OUT_SCANS, TRAINING_SCANS, ArrayScan, prepared_healthy, prove, train_small
 from shared_data import needs
 

@@ -8,21 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from BrainAnomalyLib.detectors.asymmetry import AsymmetryConfig, AsymmetryDetector
-from BrainAnomalyLib.detectors.gaussian_mixture import (
+from BrainAnomalyLib.detectors.baselines.asymmetry import AsymmetryConfig, AsymmetryDetector
+from BrainAnomalyLib.detectors.baselines.gaussian_mixture import (
     GaussianMixtureConfig,
     GaussianMixtureDetector,
     TissueMixture,
     fit_mixture,
     mixture_distance,
 )
+from BrainAnomalyLib.detectors.baselines.principal_components import (
+    PrincipalComponentsConfig,
+    PrincipalComponentsDetector,
+)
+from BrainAnomalyLib.detectors.baselines.voxel_z_score import VoxelZScoreConfig, VoxelZScoreDetector
 from BrainAnomalyLib.detectors.networks.statistics import masked_gaussian
-from BrainAnomalyLib.detectors.principal_components import PrincipalComponentsConfig, PrincipalComponentsDetector
 from BrainAnomalyLib.detectors.registry import load_detector
-from BrainAnomalyLib.detectors.voxel_z_score import VoxelZScoreConfig, VoxelZScoreDetector
 from BrainAnomalyLib.errors import OptionsError, PackageError
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.preparation.template import load_template
+from BrainAnomalyLib.preparation.space.template import load_template
 from family_proof import on_template, prove, with_blob
 from shared_data import needs
 
@@ -227,7 +230,7 @@ def test_asymmetry_is_small_in_a_symmetric_brain_and_marks_a_lesion_and_the_plac
 
 
 def test_registration_takes_away_a_tilt_that_mirroring_doubles():
-    from BrainAnomalyLib.geometry import resample
+    from BrainAnomalyLib.io.geometry import resample
 
     detector = AsymmetryDetector(AsymmetryConfig(nonlinear=False))
     scan = made_scan(1.0, 0.7, 0.4, detector.recipe)

@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from BrainAnomalyLib.detectors.learning import Batch
-from BrainAnomalyLib.detectors.networks.token_transformer import TokenTransformer, reading_order
-from BrainAnomalyLib.detectors.vq_transformer import (
+from BrainAnomalyLib.detectors.families.variational.vq_transformer import (
     VQTransformerConfig,
     VQTransformerDetector,
     smooth_map,
     token_grid,
 )
+from BrainAnomalyLib.detectors.learning import Batch
+from BrainAnomalyLib.detectors.networks.token_transformer import TokenTransformer, reading_order
 from BrainAnomalyLib.errors import DependencyError, PackageError
 from family_proof import prove
 from shared_data import needs

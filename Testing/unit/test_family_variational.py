@@ -11,12 +11,23 @@ import pytest
 import torch
 from torch.distributions import Categorical, Normal, kl_divergence
 
-from BrainAnomalyLib.detectors.context_autoencoder import ContextAutoencoderDetector, ContextConfig, context_mask
+from BrainAnomalyLib.detectors.families.variational.context_autoencoder import (
+    ContextAutoencoderDetector,
+    ContextConfig,
+    context_mask,
+)
+from BrainAnomalyLib.detectors.families.variational.mixture_autoencoder import (
+    MixtureAutoencoderDetector,
+    MixtureConfig,
+)
+from BrainAnomalyLib.detectors.families.variational.variational import (
+    VariationalConfig,
+    VariationalDetector,
+    distances,
+)
+from BrainAnomalyLib.detectors.families.variational.variational_autoencoder import VariationalAutoencoderDetector
 from BrainAnomalyLib.detectors.learning import Batch
-from BrainAnomalyLib.detectors.mixture_autoencoder import MixtureAutoencoderDetector, MixtureConfig
-from BrainAnomalyLib.detectors.networks.variational import drawn, mixture_divergence, standard_divergence
-from BrainAnomalyLib.detectors.variational import VariationalConfig, VariationalDetector, distances
-from BrainAnomalyLib.detectors.variational_autoencoder import VariationalAutoencoderDetector
+from BrainAnomalyLib.detectors.networks.variational_networks import drawn, mixture_divergence, standard_divergence
 from BrainAnomalyLib.errors import PackageError
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.scoring.gradients import combined_score, gradient_score, input_gradient, smoothed
@@ -236,9 +247,7 @@ def test_each_score_is_what_it_says(detector_class, score):
 def test_scan_scores_are_those_of_the_drawn_codes(detector_class):
     network, batch, config = _network(detector_class), _batch(), CONFIGS[detector_class.name]
     with torch.no_grad():
-        result = detector_class.restore(
-            network, config, batch.images, batch.masks, torch.Generator().manual_seed(8)
-        )
+        result = detector_class.restore(network, config, batch.images, batch.masks, torch.Generator().manual_seed(8))
         generator = torch.Generator().manual_seed(8)
         drawn_codes = [network(batch.images, generator) for _ in range(config.samples)]
         energies = torch.stack([distances(c.image, batch.images, "l1") + c.divergence for c in drawn_codes])

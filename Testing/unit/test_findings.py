@@ -11,7 +11,7 @@ from scipy import ndimage
 from BrainAnomalyLib.findings.components import connected_components
 from BrainAnomalyLib.findings.slice_profile import absolute_normality, normality_scores, slice_profile
 from BrainAnomalyLib.findings.table import find
-from BrainAnomalyLib.geometry import Grid
+from BrainAnomalyLib.io.geometry import Grid
 from made_detection import made_detection
 from synthetic import grid_of
 

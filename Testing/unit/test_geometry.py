@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from BrainAnomalyLib import geometry
-from BrainAnomalyLib.geometry import Grid, from_image, isotropic_grid, regular_grid, resample, to_image
-from BrainAnomalyLib.preparation.orientation import to_ras
+from BrainAnomalyLib.io import geometry
+from BrainAnomalyLib.io.geometry import Grid, from_image, isotropic_grid, regular_grid, resample, to_image
+from BrainAnomalyLib.preparation.space.orientation import to_ras
 from synthetic import all_orientations, grid_of, noise, oblique
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from BrainAnomalyLib.geometry import regular_grid
+from BrainAnomalyLib.io.geometry import regular_grid
+from BrainAnomalyLib.io.volumes import write_volume
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.preparation.template import load_template
-from BrainAnomalyLib.volumes import write_volume
-from BrainAnomalyTrainingLib.inserted_lesions import insert_lesion, insert_scattered, lesion_shapes
+from BrainAnomalyLib.preparation.space.template import load_template
 from family_proof import on_template
+from inserted_lesions import insert_lesion, insert_scattered, lesion_shapes
 
 RECIPE = Recipe(grid="template_2mm")
 

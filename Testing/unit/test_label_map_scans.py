@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from BrainAnomalyLib.geometry import inverse
-from BrainAnomalyLib.preparation.template import load_template
-from BrainAnomalyTrainingLib.brain_mask_training import closed
+from BrainAnomalyLib.io.geometry import inverse
+from BrainAnomalyLib.preparation.space.template import load_template
+from BrainAnomalyTrainingLib.brain_mask.training import closed
 from label_map_scans import TISSUES, Anatomy, made_scan, made_scans, read_anatomy
 from shared_data import FOLDER, needs
 

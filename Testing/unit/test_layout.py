@@ -22,18 +22,32 @@ MODULE_FILES = tuple(ROOT / name / f"{name}.py" for name in ("BrainAnomaly", "Br
 SOURCES = sorted(path for library in LIBRARIES for path in library.rglob("*.py"))
 ENGINE_SOURCES = [path for path in SOURCES if LIBRARIES[0] in path.parents]
 SLICER_ONLY = {"slicer", "vtk", "qt", "ctk", "mrml", "vtkmodules"}
-# What stands on a line may import what stands above it or beside it, never what stands below.
-FLOORS = (
-    ("errors", "geometry", "progress", "resources", "devices", "nifti", "streams", "__init__"),
-    ("volumes", "dicom"),
-    ("preparation", "findings", "scoring", "packages", "package_schema", "package_files"),
-    ("detectors", "model_store"),
+# Rooms from the ground up: what stands on a line may import only what stands above it. A folder is one room, and so is
+# a file at a library's top.
+ROOMS = (
+    ("errors", "progress", "devices", "resources"),
+    ("io",),
+    ("preparation.space",),
+    ("preparation.intensity",),
+    ("preparation.brain",),
+    ("preparation",),
+    ("scoring", "findings", "packages"),
+    ("detectors",),
+    ("detectors.networks", "models"),
+    ("detectors.baselines", "detectors.families.self_supervised", "detectors.families.autoencoders"),
+    ("detectors.families.diffusion",),
+    ("detectors.families.variational", "detectors.shipped"),
+    ("detectors.families.adversarial",),
     ("detection",),
-    ("results", "report", "evaluation"),
-    ("jobs", "demo"),
-    ("command_line", "package_commands", "evaluation_commands", "worker", "worker_client", "__main__", "scene"),
-    ("panel",),
+    ("output", "evaluation"),
+    ("service",),
+    ("cli",),
+    ("__main__", "slicer.scene"),
+    ("slicer.panel.common",),
+    ("slicer.panel.models", "slicer.panel.results", "slicer.panel.run"),
+    ("slicer.panel",),
 )
+MOST_FILES = 15
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 identity = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -70,12 +84,31 @@ def library_of(path: Path) -> Path:
     return next(library for library in LIBRARIES if library in path.parents)
 
 
-def floor_of(module: str) -> int | None:
-    """Floor of ``BrainAnomalyLib.x.y`` by its x; None for what is not of the engine."""
-    parts = module.split(".")
-    if parts[0] != "BrainAnomalyLib" or len(parts) == 1:
-        return None
-    return next((index for index, rooms in enumerate(FLOORS) if parts[1] in rooms), None)
+def room_of(module: str) -> str:
+    """The folder of a module without its library, or its own name for one at a library's top; "" for the library."""
+    inside = module.split(".")[1:]
+    folder = file_of(module) is not None and len(inside) > 1
+    return ".".join(inside[:-1] if folder else inside)
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module that is no package, None for a package or a name inside a module."""
+    base = next((library.parent for library in LIBRARIES if library.name == module.split(".")[0]), ROOT)
+    path = base.joinpath(*module.split(".")).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+def rooms_used(path: Path) -> set[str]:
+    """Rooms of the same library that a file imports from, but its own."""
+    library, names = library_of(path).name, imported(path)
+    modules = {name for name in names if name.split(".")[0] == library and (file_of(name) or is_package(name))}
+    inner = {name for name in modules if not any(other.startswith(f"{name}.") for other in modules)}
+    return {room_of(name) for name in inner} - {room_of(module_name(path)), ""}
+
+
+def is_package(module: str) -> bool:
+    base = next((library.parent for library in LIBRARIES if library.name == module.split(".")[0]), ROOT)
+    return (base.joinpath(*module.split(".")) / "__init__.py").is_file()
 
 
 def module_name(path: Path) -> str:
@@ -94,7 +127,7 @@ def length(function: FunctionNode) -> int:
 
 
 def test_cmake_lists_match_the_disk() -> None:
-    command = [sys.executable, ROOT / "Testing" / "update_cmake_lists.py", "--check"]
+    command = [sys.executable, ROOT / "Utilities" / "update_cmake_lists.py", "--check"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, f"{checked.stdout}Run: make cmake-lists"
 
@@ -119,18 +152,40 @@ def test_no_stray_python_file_beside_a_module() -> None:
 
 
 @identity
-def test_only_scene_and_panel_know_slicer(path: Path) -> None:
-    if not {"scene", "panel"} & set(path.relative_to(library_of(path)).parts):
+def test_only_the_slicer_rooms_know_slicer(path: Path) -> None:
+    if path.relative_to(library_of(path)).parts[0] != "slicer":
         assert {name.split(".")[0] for name in imported(path)} & SLICER_ONLY == set()
 
 
-@pytest.mark.parametrize("path", ENGINE_SOURCES, ids=module_name)
+@pytest.mark.parametrize("path", [path for path in ENGINE_SOURCES if path.name != "__init__.py"], ids=module_name)
 def test_imports_point_one_way(path: Path) -> None:
-    own = floor_of(module_name(path))
-    assert own is not None, "name the new file or package in FLOORS"
-    above = sorted(name for name in imported(path) if (floor_of(name) or 0) > own)
-    assert above == []
+    floor = {room: index for index, rooms in enumerate(ROOMS) for room in rooms}
+    own = room_of(module_name(path))
+    assert own in floor, "name the new room in ROOMS"
+    assert sorted(room for room in rooms_used(path) if floor[room] >= floor[own]) == []
     assert not any(name.startswith("BrainAnomalyTrainingLib") for name in imported(path))
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
+def test_no_circle_of_rooms(library: Path) -> None:
+    graph: dict[str, set[str]] = {}
+    for path in library.rglob("*.py"):
+        if path.name != "__init__.py":
+            graph.setdefault(room_of(module_name(path)), set()).update(rooms_used(path))
+    done: set[str] = set()
+    while ready := {room for room, needs in graph.items() if room not in done and needs <= done}:
+        done |= ready
+    assert {room: graph[room] - done for room in set(graph) - done} == {}
+
+
+def test_no_room_is_crowded() -> None:
+    crowds = {folder: len(list(folder.glob("*.py"))) for library in LIBRARIES for folder in library.rglob("*/")}
+    assert {str(folder): count for folder, count in crowds.items() if count > MOST_FILES + 1} == {}
+
+
+def test_every_name_is_used_once() -> None:
+    names = [path.stem for path in SOURCES if path.stem not in ("__init__", "__main__")]
+    assert {name for name in names if names.count(name) > 1} == set()
 
 
 def test_no_circles() -> None:
@@ -168,7 +223,7 @@ def imports_heavy(statement: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_importing_the_engine_is_light() -> None:
-    checked = imports_heavy("import BrainAnomalyLib, BrainAnomalyLib.worker_client, BrainAnomalyLib.command_line")
+    checked = imports_heavy("import BrainAnomalyLib, BrainAnomalyLib.service.client, BrainAnomalyLib.cli.main")
     assert (checked.returncode, checked.stderr) == (0, "")
 
 

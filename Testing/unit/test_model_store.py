@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from BrainAnomalyLib import model_store
+from BrainAnomalyLib.cli.package import add_package_parser, run_package
 from BrainAnomalyLib.detectors.registry import detector_names, trainable_names
 from BrainAnomalyLib.errors import BrainAnomalyError, OptionsError, OutputError, PackageError
-from BrainAnomalyLib.model_store import (
+from BrainAnomalyLib.models import store as model_store
+from BrainAnomalyLib.models.store import (
     ENVIRONMENT_VARIABLE,
     delete_model,
     export_package,
@@ -22,8 +23,7 @@ from BrainAnomalyLib.model_store import (
     list_models,
     models_folder,
 )
-from BrainAnomalyLib.package_commands import add_package_parser, run_package
-from BrainAnomalyLib.packages import METADATA, WEIGHTS
+from BrainAnomalyLib.packages.read import METADATA, WEIGHTS
 from engine_process import engine
 from made_package import edit_metadata, make_package
 
@@ -184,7 +184,7 @@ def test_package_verify_checks_what_opening_does_not(own):
 def test_package_verify_finds_weights_that_are_not_finite(own):
     from safetensors.torch import load_file, save_file
 
-    from BrainAnomalyLib.packages import write_hashes
+    from BrainAnomalyLib.packages.read import write_hashes
 
     weights = load_file(own / WEIGHTS)
     next(iter(weights.values())).fill_(float("nan"))

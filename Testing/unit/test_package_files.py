@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from BrainAnomalyLib import package_files
 from BrainAnomalyLib.errors import OptionsError, OutputError, PackageError
-from BrainAnomalyLib.package_files import MOST_MEMBERS, export_files, folder_name, import_files
-from BrainAnomalyLib.packages import HASHES, METADATA, WEIGHTS, Package, write_hashes
+from BrainAnomalyLib.packages import archive as package_files
+from BrainAnomalyLib.packages.archive import MOST_MEMBERS, export_files, folder_name, import_files
+from BrainAnomalyLib.packages.read import HASHES, METADATA, WEIGHTS, Package, write_hashes
 from made_package import edit_metadata, make_package
 
 NAME = "Größe 測試 model"

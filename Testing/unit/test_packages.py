@@ -13,10 +13,9 @@ from monai.bundle import ConfigParser
 from monai.bundle.scripts import verify_metadata
 from monai.bundle.utils import DEFAULT_METADATA
 
-from BrainAnomalyLib.detectors.denoising import DenoisingDetector
+from BrainAnomalyLib.detectors.families.self_supervised.denoising import DenoisingDetector
 from BrainAnomalyLib.errors import PackageError
-from BrainAnomalyLib.package_schema import BUNDLE_ENTRIES, SCHEMA, fault, missing_bundle_entries
-from BrainAnomalyLib.packages import (
+from BrainAnomalyLib.packages.read import (
     HASHES,
     METADATA,
     WEIGHTS,
@@ -28,6 +27,7 @@ from BrainAnomalyLib.packages import (
     write_hashes,
     write_package,
 )
+from BrainAnomalyLib.packages.schema import BUNDLE_ENTRIES, SCHEMA, fault, missing_bundle_entries
 from BrainAnomalyLib.resources import resources_folder
 from made_package import CONFIG, RECIPE, edit_metadata, make_package, metadata
 

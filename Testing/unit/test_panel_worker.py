@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from BrainAnomalyLib.errors import DependencyError
-from BrainAnomalyLib.panel.dependencies import TORCH, missing, required, states
-from BrainAnomalyLib.panel.interpreter import worker_python
-from BrainAnomalyLib.panel.plain_words import duration, error_sentence, exit_sentence, last_line, size
-from BrainAnomalyLib.panel.worker_process import Failed, Stage, Stopped, WorkerProcess
+from BrainAnomalyLib.slicer.panel.common.plain_words import duration, error_sentence, exit_sentence, last_line, size
+from BrainAnomalyLib.slicer.panel.dependencies import TORCH, missing, required, states
+from BrainAnomalyLib.slicer.panel.run.interpreter import worker_python
+from BrainAnomalyLib.slicer.panel.run.worker_process import Failed, Stage, Stopped, WorkerProcess
 from synthetic import noise, save_nifti
 
 ROOT = Path(__file__).resolve().parents[2]

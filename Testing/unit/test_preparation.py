@@ -9,21 +9,21 @@ import pytest
 from scipy import ndimage
 
 from BrainAnomalyLib.detection import DetectionOptions, detect
-from BrainAnomalyLib.detectors.histogram import HistogramDetector
+from BrainAnomalyLib.detectors.baselines.histogram import HistogramDetector
 from BrainAnomalyLib.errors import Cancelled, DependencyError, OptionsError, PackageError, PreparationError
-from BrainAnomalyLib.geometry import Grid
-from BrainAnomalyLib.preparation.bias import correct_bias
-from BrainAnomalyLib.preparation.brain_mask import find_brain, stripped_brain
-from BrainAnomalyLib.preparation.contrast import guess_contrast
-from BrainAnomalyLib.preparation.external_tools import brain_by_tool, installed_tool
-from BrainAnomalyLib.preparation.grids import grid_named
-from BrainAnomalyLib.preparation.intensity import intensity_scale
-from BrainAnomalyLib.preparation.orientation import to_ras
+from BrainAnomalyLib.io.geometry import Grid
+from BrainAnomalyLib.io.volumes import Scan, read_scan
+from BrainAnomalyLib.preparation.brain.mask import find_brain, stripped_brain
+from BrainAnomalyLib.preparation.brain.tools import brain_by_tool, installed_tool
+from BrainAnomalyLib.preparation.intensity.bias import correct_bias
+from BrainAnomalyLib.preparation.intensity.contrast import guess_contrast
+from BrainAnomalyLib.preparation.intensity.scale import intensity_scale
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.preparation.recipe import Recipe, recipe_from_json
-from BrainAnomalyLib.preparation.template import load_template
+from BrainAnomalyLib.preparation.space.grids import grid_named
+from BrainAnomalyLib.preparation.space.orientation import to_ras
+from BrainAnomalyLib.preparation.space.template import load_template
 from BrainAnomalyLib.resources import ENVIRONMENT_VARIABLE, resources_folder
-from BrainAnomalyLib.volumes import Scan, read_scan
 from shared_data import FOLDER, needs
 
 # Tissue intensities (gray matter, white matter, fluid) of typical protocols.

@@ -10,10 +10,10 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from BrainAnomalyLib.errors import PreparationError
-from BrainAnomalyLib.geometry import Grid, apply_affine, from_image, isotropic_grid, resample
-from BrainAnomalyLib.preparation.quality import registration_quality
-from BrainAnomalyLib.preparation.registration import register, rotation_degrees
-from BrainAnomalyLib.preparation.template import load_template
+from BrainAnomalyLib.io.geometry import Grid, apply_affine, from_image, isotropic_grid, resample
+from BrainAnomalyLib.preparation.space.quality import registration_quality
+from BrainAnomalyLib.preparation.space.registration import register, rotation_degrees
+from BrainAnomalyLib.preparation.space.template import load_template
 
 IXI = Path(__file__).resolve().parents[3] / "shared" / "data" / "ixi_t1_2mm"
 CENTER = np.array([0.0, -17.0, 5.0])

@@ -11,7 +11,7 @@ import pytest
 
 from BrainAnomalyLib.detection import Detection
 from BrainAnomalyLib.errors import OutputError
-from BrainAnomalyLib.report.html import report_html, write_report
+from BrainAnomalyLib.output.html import report_html, write_report
 from made_detection import made_detection
 from synthetic import AWKWARD
 

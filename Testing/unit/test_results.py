@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from BrainAnomalyLib import results
 from BrainAnomalyLib.errors import Cancelled, OutputError
-from BrainAnomalyLib.geometry import Array, Grid
-from BrainAnomalyLib.results import check_folder, read_results, write_results
-from BrainAnomalyLib.volumes import Scan
+from BrainAnomalyLib.io.geometry import Array, Grid
+from BrainAnomalyLib.io.volumes import Scan
+from BrainAnomalyLib.output import folder as results
+from BrainAnomalyLib.output.folder import check_folder, read_results, write_results
 from made_detection import GRID, made_detection
 from synthetic import AWKWARD
 
@@ -181,7 +181,7 @@ def test_a_failed_swap_brings_the_earlier_result_back(tmp_path: Path, monkeypatc
 SLOW_WRITER = """
 import sys, time
 from pathlib import Path
-from BrainAnomalyLib import results
+from BrainAnomalyLib.output import folder as results
 from made_detection import made_detection
 original = results.write_volume
 def slowly(path, array, grid):

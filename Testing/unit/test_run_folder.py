@@ -12,8 +12,16 @@ import numpy as np
 import pytest
 
 from BrainAnomalyLib.errors import Cancelled, OutputError
-from BrainAnomalyTrainingLib import run_folder
-from BrainAnomalyTrainingLib.run_folder import EVENTS, PROCESS, Paused, RunFolder, ask, read_events, running_process
+from BrainAnomalyTrainingLib.run import run_folder
+from BrainAnomalyTrainingLib.run.run_folder import (
+    EVENTS,
+    PROCESS,
+    Paused,
+    RunFolder,
+    ask,
+    read_events,
+    running_process,
+)
 from synthetic import AWKWARD
 
 
@@ -75,7 +83,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
 import resource, sys
 from pathlib import Path
 from BrainAnomalyLib.errors import OutputError
-from BrainAnomalyTrainingLib.run_folder import RunFolder
+from BrainAnomalyTrainingLib.run.run_folder import RunFolder
 run = RunFolder(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 try:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from BrainAnomalyLib.errors import OptionsError
-from BrainAnomalyTrainingLib.augmentation import augment
-from BrainAnomalyTrainingLib.sampling import MOST_SLICES, MOST_VOLUMES, training_batch, validation_batch
+from BrainAnomalyTrainingLib.train.augmentation import augment
+from BrainAnomalyTrainingLib.train.sampling import MOST_SLICES, MOST_VOLUMES, training_batch, validation_batch
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ from scipy.spatial import distance
 from scipy.stats import wasserstein_distance
 
 from BrainAnomalyLib.errors import OptionsError
-from BrainAnomalyLib.geometry import regular_grid
-from BrainAnomalyLib.preparation.contrast import ContrastGuess
-from BrainAnomalyLib.preparation.intensity import IntensityScale
+from BrainAnomalyLib.io.geometry import regular_grid
+from BrainAnomalyLib.io.volumes import read_scan
+from BrainAnomalyLib.preparation.intensity.contrast import ContrastGuess
+from BrainAnomalyLib.preparation.intensity.scale import IntensityScale
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.preparation.prepared import PreparedScan
-from BrainAnomalyLib.preparation.quality import RegistrationQuality
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.preparation.template import Template
+from BrainAnomalyLib.preparation.space.quality import RegistrationQuality
+from BrainAnomalyLib.preparation.space.template import Template
 from BrainAnomalyLib.scoring import conformal, guard
 from BrainAnomalyLib.scoring.guard import GuardBank, assess, bank_from_tensors
 from BrainAnomalyLib.scoring.scan_level import (
@@ -34,7 +35,6 @@ from BrainAnomalyLib.scoring.scan_level import (
     tissue_ratios,
     weighted_median,
 )
-from BrainAnomalyLib.volumes import read_scan
 from shared_data import FOLDER, needs
 
 SHAPE = (20, 20, 20)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from BrainAnomalyLib.detectors.denoising import DenoisingConfig, DenoisingDetector
+from BrainAnomalyLib.detectors.families.self_supervised.denoising import DenoisingConfig, DenoisingDetector
 from BrainAnomalyLib.detectors.learning import OptimizerSettings, Phase, Preset
 from BrainAnomalyLib.errors import BrainAnomalyError, Cancelled, OutputError, PackageError
-from BrainAnomalyTrainingLib.checkpoints import CHECKPOINT, read_checkpoint, write_checkpoint
-from BrainAnomalyTrainingLib.run_folder import Paused, RunFolder, ask, read_events
-from BrainAnomalyTrainingLib.trainer import BEST, Trainer
-from BrainAnomalyTrainingLib.training_options import TrainingOptions, learning_rate
+from BrainAnomalyTrainingLib.run.run_folder import Paused, RunFolder, ask, read_events
+from BrainAnomalyTrainingLib.train.checkpoints import CHECKPOINT, read_checkpoint, write_checkpoint
+from BrainAnomalyTrainingLib.train.trainer import BEST, Trainer
+from BrainAnomalyTrainingLib.train.training_options import TrainingOptions, learning_rate
 from engine_process import variables
 
 SHAPE = (16, 16, 16)
@@ -256,7 +256,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path):
     code = """
 import resource, sys, torch
 from pathlib import Path
-from BrainAnomalyTrainingLib.checkpoints import write_checkpoint
+from BrainAnomalyTrainingLib.train.checkpoints import write_checkpoint
 from BrainAnomalyLib.errors import OutputError
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -15,10 +15,10 @@ import torch
 
 from BrainAnomalyLib.detection import detect
 from BrainAnomalyLib.detectors.registry import load_detector, trainable_names
-from BrainAnomalyLib.packages import read_package
-from BrainAnomalyLib.volumes import Scan
-from BrainAnomalyTrainingLib.command_line import main
-from BrainAnomalyTrainingLib.run_folder import ask, read_events, running_process
+from BrainAnomalyLib.io.volumes import Scan
+from BrainAnomalyLib.packages.read import read_package
+from BrainAnomalyTrainingLib.run.run_folder import ask, read_events, running_process
+from BrainAnomalyTrainingLib.training_commands import main
 from prepared_cohorts import COARSE, coarse_brain
 from synthetic import AWKWARD, save_nifti
 from test_trainer import training_variables

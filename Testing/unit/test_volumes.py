@@ -11,8 +11,8 @@ import pytest
 import SimpleITK
 
 from BrainAnomalyLib.errors import OutputError, ScanError
-from BrainAnomalyLib.geometry import Grid, to_image
-from BrainAnomalyLib.volumes import Scan, checked_mask, checked_scan, read_mask, read_scan, stem, write_volume
+from BrainAnomalyLib.io.geometry import Grid, to_image
+from BrainAnomalyLib.io.volumes import Scan, checked_mask, checked_scan, read_mask, read_scan, stem, write_volume
 from synthetic import AWKWARD, all_orientations, grid_of, noise, save_nifti
 
 SHAPE = (16, 18, 20)

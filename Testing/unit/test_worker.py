@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from BrainAnomalyLib import worker
-from BrainAnomalyLib.jobs import DetectionJob, Loader, Outcome
+from BrainAnomalyLib.output.folder import summary
 from BrainAnomalyLib.progress import Progress
-from BrainAnomalyLib.results import summary
-from BrainAnomalyLib.worker import serve, warm_loader
-from BrainAnomalyLib.worker_client import WorkerClient
+from BrainAnomalyLib.service import worker
+from BrainAnomalyLib.service.client import WorkerClient
+from BrainAnomalyLib.service.jobs import DetectionJob, Loader, Outcome
+from BrainAnomalyLib.service.worker import serve, warm_loader
 from engine_process import variables
 from made_detection import made_detection
 from synthetic import AWKWARD, noise, save_nifti
@@ -278,7 +278,7 @@ def test_what_the_worker_prints_is_kept(tmp_path: Path) -> None:
 
 PRINTING = """
 import os, sys
-from BrainAnomalyLib import worker
+from BrainAnomalyLib.service import worker
 def load(name, package, device):
     print("a library speaks")
     os.write(1, b"and C code too\\n")
@@ -310,7 +310,7 @@ def test_stray_prints_do_not_spoil_the_protocol(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
 def test_a_worker_without_parent_ends(tmp_path: Path) -> None:
     script = (
-        "import time; from BrainAnomalyLib.worker_client import WorkerClient; c = WorkerClient(); c.start(); "
+        "import time; from BrainAnomalyLib.service.client import WorkerClient; c = WorkerClient(); c.start(); "
         "c.wait_for(c.ping(), 60); print(c.process_id, flush=True); time.sleep(60)"
     )
     environment = {**variables(), "TMPDIR": str(tmp_path)}

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from BrainAnomalyLib.errors import Cancelled, DependencyError
-from BrainAnomalyTrainingLib.worker_pool import available_processors, run_tasks
+from BrainAnomalyTrainingLib.cache.worker_pool import available_processors, run_tasks
 from worker_cases import doubled_unless_deadly, killed_the_first_time, slow, threads_of_torch
 
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="kills processes by signals of POSIX systems")
@@ -62,7 +62,7 @@ def test_cancelling_ends_the_workers_at_once(tmp_path):
 ORPHANS = """
 import sys
 from pathlib import Path
-from BrainAnomalyTrainingLib.worker_pool import run_tasks
+from BrainAnomalyTrainingLib.cache.worker_pool import run_tasks
 from worker_cases import slow
 if __name__ == "__main__":
     list(run_tasks(slow, [Path(sys.argv[1])], 1))

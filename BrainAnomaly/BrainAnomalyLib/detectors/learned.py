@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from ..errors import PackageError
-from ..geometry import FloatArray, MaskArray
-from ..packages import Package
+from ..io.geometry import FloatArray, MaskArray
+from ..io.volumes import Contrast
+from ..packages.read import Package
 from ..preparation.prepared import PreparedScan
 from ..preparation.recipe import Recipe
 from ..progress import Progress, silent
 from ..scoring.guard import GuardBank, bank_from_tensors
-from ..volumes import Contrast
-from .base import Reconstruction, Score, ThresholdAdvice
 from .fitting import center_fit, slices_with_brain, undo_fit
 from .learning import Batch, HealthyScan, LearnedConfig, Phase, Preset, Restored, config_from_json
+from .protocol import Reconstruction, Score, ThresholdAdvice
 
 if TYPE_CHECKING:
     import torch
@@ -169,9 +169,7 @@ class LearnedDetector:
             raw = np.asarray(raw / np.maximum(self.calibration["healthy_rms"], self.config.floor), dtype=np.float32)
         return Score(raw, prepared.brain_mask)
 
-    def _restored(
-        self, image: FloatArray, mask: MaskArray, progress: Progress
-    ) -> Iterator[tuple[list[int], Restored]]:
+    def _restored(self, image: FloatArray, mask: MaskArray, progress: Progress) -> Iterator[tuple[list[int], Restored]]:
         """Restored pieces with the slices they are of (none for a whole volume)."""
         import torch
 
@@ -200,9 +198,7 @@ class LearnedDetector:
         images = fitted.permute(2, 0, 1)[:, None] if self.dimensions == 2 else fitted[None, None]
         return images.contiguous().to(self.device)
 
-    def _assembled(
-        self, parts: list[tuple[list[int], Restored]], name: str, mask: MaskArray
-    ) -> FloatArray | None:
+    def _assembled(self, parts: list[tuple[list[int], Restored]], name: str, mask: MaskArray) -> FloatArray | None:
         """One of the restored quantities on the template grid; None where the family does not have it."""
         whole = np.zeros(mask.shape, dtype=np.float32)
         for slices, part in parts:

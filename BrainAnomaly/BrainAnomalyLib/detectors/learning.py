@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from ..errors import PackageError
-from ..geometry import FloatArray, MaskArray
+from ..io.geometry import FloatArray, MaskArray
 
 if TYPE_CHECKING:
     import torch

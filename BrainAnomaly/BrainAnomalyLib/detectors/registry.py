@@ -6,39 +6,39 @@ from importlib import import_module
 from pathlib import Path
 
 from ..errors import OptionsError
-from ..volumes import Contrast
-from .base import Detector
+from ..io.volumes import Contrast
+from .protocol import Detector
 
 # name -> (module, class, package folder under Resources/Models; "" for families trained by the user, None for those
 # that need no package)
 _DETECTORS: dict[str, tuple[str, str, str | None]] = {
-    "histogram": ("histogram", "HistogramDetector", None),
-    "tissue": ("tissue", "TissueDetector", None),
-    "gaussian_mixture": ("gaussian_mixture", "GaussianMixtureDetector", None),
-    "asymmetry": ("asymmetry", "AsymmetryDetector", None),
-    "voxel_z_score": ("voxel_z_score", "VoxelZScoreDetector", ""),
-    "principal_components": ("principal_components", "PrincipalComponentsDetector", ""),
-    "denoising": ("denoising", "DenoisingDetector", "denoising_t1w"),
-    "residual_autoencoder": ("residual_autoencoder", "ResidualAutoencoderDetector", ""),
-    "spatial_autoencoder": ("residual_autoencoder", "SpatialAutoencoderDetector", ""),
-    "skip_autoencoder": ("skip_autoencoder", "SkipAutoencoderDetector", ""),
-    "scale_space_autoencoder": ("scale_space_autoencoder", "ScaleSpaceAutoencoderDetector", ""),
-    "variational_autoencoder": ("variational_autoencoder", "VariationalAutoencoderDetector", ""),
-    "context_autoencoder": ("context_autoencoder", "ContextAutoencoderDetector", ""),
-    "mixture_autoencoder": ("mixture_autoencoder", "MixtureAutoencoderDetector", ""),
-    "anovaegan": ("anovaegan", "AnoVAEGANDetector", ""),
-    "adversarial_autoencoder": ("adversarial_autoencoder", "AdversarialAutoencoderDetector", ""),
-    "f_anogan": ("f_anogan", "FAnoGANDetector", ""),
-    "ganomaly": ("ganomaly", "GANomalyDetector", ""),
-    "vq_transformer": ("vq_transformer", "VQTransformerDetector", ""),
-    "simplex_diffusion": ("simplex_diffusion", "SimplexDiffusionDetector", ""),
-    "conditioned_diffusion": ("conditioned_diffusion", "ConditionedDiffusionDetector", ""),
-    "patched_diffusion": ("patched_diffusion", "PatchedDiffusionDetector", ""),
-    "latent_diffusion": ("latent_diffusion", "LatentDiffusionDetector", ""),
-    "foreign_patch": ("foreign_patch", "ForeignPatchDetector", ""),
-    "any_contrast": ("any_contrast", "AnyContrastDetector", "any_contrast"),
-    "combined": ("combined", "CombinedDetector", "any_contrast"),
-    "combined_t1w": ("combined", "CombinedT1wDetector", "any_contrast"),
+    "histogram": ("baselines.histogram", "HistogramDetector", None),
+    "tissue": ("baselines.tissue", "TissueDetector", None),
+    "gaussian_mixture": ("baselines.gaussian_mixture", "GaussianMixtureDetector", None),
+    "asymmetry": ("baselines.asymmetry", "AsymmetryDetector", None),
+    "voxel_z_score": ("baselines.voxel_z_score", "VoxelZScoreDetector", ""),
+    "principal_components": ("baselines.principal_components", "PrincipalComponentsDetector", ""),
+    "denoising": ("families.self_supervised.denoising", "DenoisingDetector", "denoising_t1w"),
+    "residual_autoencoder": ("families.autoencoders.residual_autoencoder", "ResidualAutoencoderDetector", ""),
+    "spatial_autoencoder": ("families.autoencoders.residual_autoencoder", "SpatialAutoencoderDetector", ""),
+    "skip_autoencoder": ("families.autoencoders.skip_autoencoder", "SkipAutoencoderDetector", ""),
+    "scale_space_autoencoder": ("families.autoencoders.scale_space_autoencoder", "ScaleSpaceAutoencoderDetector", ""),
+    "variational_autoencoder": ("families.variational.variational_autoencoder", "VariationalAutoencoderDetector", ""),
+    "context_autoencoder": ("families.variational.context_autoencoder", "ContextAutoencoderDetector", ""),
+    "mixture_autoencoder": ("families.variational.mixture_autoencoder", "MixtureAutoencoderDetector", ""),
+    "anovaegan": ("families.adversarial.anovaegan", "AnoVAEGANDetector", ""),
+    "adversarial_autoencoder": ("families.adversarial.adversarial_autoencoder", "AdversarialAutoencoderDetector", ""),
+    "f_anogan": ("families.adversarial.f_anogan", "FAnoGANDetector", ""),
+    "ganomaly": ("families.adversarial.ganomaly", "GANomalyDetector", ""),
+    "vq_transformer": ("families.variational.vq_transformer", "VQTransformerDetector", ""),
+    "simplex_diffusion": ("families.diffusion.simplex_diffusion", "SimplexDiffusionDetector", ""),
+    "conditioned_diffusion": ("families.diffusion.conditioned_diffusion", "ConditionedDiffusionDetector", ""),
+    "patched_diffusion": ("families.diffusion.patched_diffusion", "PatchedDiffusionDetector", ""),
+    "latent_diffusion": ("families.diffusion.latent_diffusion", "LatentDiffusionDetector", ""),
+    "foreign_patch": ("families.self_supervised.foreign_patch", "ForeignPatchDetector", ""),
+    "any_contrast": ("shipped.any_contrast", "AnyContrastDetector", "any_contrast"),
+    "combined": ("shipped.combined", "CombinedDetector", "any_contrast"),
+    "combined_t1w": ("shipped.combined", "CombinedT1wDetector", "any_contrast"),
 }
 
 
@@ -52,7 +52,7 @@ def trainable_names() -> tuple[str, ...]:
     return tuple(
         name
         for name, (module, _, package) in _DETECTORS.items()
-        if package is not None and module != "combined"  # made of trained ones, not trained itself
+        if package is not None and module != "shipped.combined"  # made of trained ones, not trained itself
     )
 
 
@@ -78,7 +78,7 @@ def load_detector(name: str, package: str | Path | None = None, device: str = "a
     detector_class, embedded = detector_class_named(name), _DETECTORS[name][2]
     if embedded is None:
         return _without_package(detector_class, name, package)
-    from ..packages import read_package
+    from ..packages.read import read_package
 
     return detector_class.from_package(read_package(package or _embedded(name, embedded)), device)  # type: ignore[attr-defined, no-any-return]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Array
+from ..io.geometry import Array
 from .scan import EvaluatedScan
 from .tables import png_of
 from .voxels import average_precision, pooled, ranking

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ..findings.components import connected_components
-from ..geometry import Array
+from ..io.geometry import Array
 from .scan import EvaluatedScan
 from .voxels import COMPONENT_MM3, found_mask
 

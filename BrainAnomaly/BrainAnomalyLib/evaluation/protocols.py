@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import OptionsError
-from ..geometry import Array, FloatArray, Grid, MaskArray, isotropic_grid, resample
+from ..io.geometry import Array, FloatArray, Grid, MaskArray, isotropic_grid, resample
 from .scan import EvaluatedScan
 
 ThresholdGrid = Literal["linear", "quantile", "fixed", "bisection"]

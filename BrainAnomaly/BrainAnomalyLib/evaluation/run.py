@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from ..detection import ALIGNED_FRACTION, Detection, DetectionOptions, detect_aligned
-from ..detectors.base import Detector
+from ..detectors.protocol import Detector
 from ..detectors.registry import detector_for, load_detector
 from ..errors import BrainAnomalyError, Cancelled, OptionsError, PackageError
-from ..geometry import Affine, Array, MaskArray
-from ..packages import read_metadata
+from ..io.geometry import Affine, Array, MaskArray
+from ..io.volumes import read_mask, read_scan
+from ..packages.read import read_metadata
 from ..preparation.pipeline import AlignedScan, align, contrast_of
 from ..preparation.recipe import Recipe
 from ..progress import Progress, part, silent
-from ..volumes import read_mask, read_scan
-from .cohort import Case, read_truth
+from .cases import Case, read_truth
 from .scan import EvaluatedScan
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import OptionsError
-from ..geometry import FloatArray, MaskArray
+from ..io.geometry import FloatArray, MaskArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..results import RESEARCH_USE
+from ..output.folder import RESEARCH_USE
 from .bootstrap import difference
 from .protocols import PROTOCOLS
 from .rows import Row

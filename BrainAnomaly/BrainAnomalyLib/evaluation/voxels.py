@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 
 from ..findings.components import connected_components
-from ..geometry import MaskArray
+from ..io.geometry import MaskArray
 from .scan import EvaluatedScan
 
 Values = NDArray[np.floating]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import MaskArray
+from ..io.geometry import MaskArray
 
 
 def connected_components(mask: MaskArray, voxel_mm3: float, minimum_mm3: float) -> NDArray[np.int32]:

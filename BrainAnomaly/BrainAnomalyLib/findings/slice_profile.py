@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import FloatArray, MaskArray
+from ..io.geometry import FloatArray, MaskArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Affine, FloatArray, Grid, apply_affine
+from ..io.geometry import Affine, FloatArray, Grid, apply_affine
 from .components import connected_components
 
 Side = Literal["left", "right", "midline"]

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OptionsError, PreparationError
-from ..geometry import FloatArray, Grid, MaskArray, resample
+from ..io.geometry import FloatArray, Grid, MaskArray, resample
+from ..io.volumes import Scan
 from ..progress import Progress, part, silent
-from ..volumes import Scan
-from .artifacts import artifact_warnings
-from .bias import correct_bias
-from .brain_mask import BrainMask, BrainMaskMethod, find_brain
-from .contrast import ContrastGuess, guess_contrast
-from .intensity import intensity_scale
+from .brain.mask import BrainMask, BrainMaskMethod, find_brain
+from .intensity.artifacts import artifact_warnings
+from .intensity.bias import correct_bias
+from .intensity.contrast import ContrastGuess, guess_contrast
+from .intensity.scale import intensity_scale
 from .prepared import PreparedScan
-from .quality import RegistrationQuality, registration_quality
 from .recipe import Recipe
-from .registration import Registration, register
-from .template import Template, load_template
+from .space.quality import RegistrationQuality, registration_quality
+from .space.registration import Registration, register
+from .space.template import Template, load_template
 
 _SURE_CONTRAST = 0.7
 

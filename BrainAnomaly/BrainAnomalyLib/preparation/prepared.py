@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import Affine, FloatArray, Grid, MaskArray, inverse, resample
-from .contrast import ContrastGuess
-from .intensity import IntensityScale
-from .quality import RegistrationQuality
+from ..io.geometry import Affine, FloatArray, Grid, MaskArray, inverse, resample
+from .intensity.contrast import ContrastGuess
+from .intensity.scale import IntensityScale
 from .recipe import Recipe
-from .template import Template
+from .space.quality import RegistrationQuality
+from .space.template import Template
 
 
 @dataclass(frozen=True, eq=False)

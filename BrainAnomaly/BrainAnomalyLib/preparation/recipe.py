@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from ..errors import OptionsError
-from .grids import GRIDS
-from .registration import RegistrationModel
+from .intensity.scale import IntensityReference
+from .space.grids import GRIDS
+from .space.registration import RegistrationModel
 
 # Raise this when a step changes its result for the same options, so that old packages are refused.
 VERSION = 1
-
-IntensityReference = Literal["white_matter", "percentile_99", "unit_range"]
 
 
 @dataclass(frozen=True)

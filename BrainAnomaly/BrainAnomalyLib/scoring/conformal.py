@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionsError
-from ..geometry import Array
+from ..io.geometry import Array
 
 LEVELS = (0.1, 0.05, 0.01)
 _ROUNDING = 1e-9

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..geometry import FloatArray, MaskArray
+from ..io.geometry import FloatArray, MaskArray
 
 # -log10 of the part of healthy voxels above each entry of a table.
 LEVELS = np.asarray([0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.3, 1.6, 2.0, 2.4, 2.8, 3.2, 3.6, 4.0], dtype=np.float64)

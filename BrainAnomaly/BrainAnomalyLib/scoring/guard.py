@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..geometry import Array, FloatArray
-from ..preparation.contrast import ContrastGuess
+from ..io.geometry import Array, FloatArray
+from ..io.volumes import Contrast
+from ..preparation.intensity.contrast import ContrastGuess
 from ..preparation.prepared import PreparedScan
-from ..preparation.quality import RegistrationQuality
-from ..volumes import Contrast
+from ..preparation.space.quality import RegistrationQuality
 from .conformal import p_value, refusal
 from .scan_level import (
     FEATURE_NAMES,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..geometry import Array, FloatArray, MaskArray
+from ..io.geometry import Array, FloatArray, MaskArray
 
 _SMOOTHED_VOXELS = 3.0
 _LEAST_LEVEL = 0.5

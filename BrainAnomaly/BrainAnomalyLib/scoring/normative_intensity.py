@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..geometry import FloatArray, MaskArray
+from ..io.geometry import FloatArray, MaskArray
 from .normal_level import halved, on_grid, smoothed_inside
 
 _SMOOTHED_VOXELS = 1.0
@@ -37,9 +37,7 @@ def normative_intensity(scans: Iterable[tuple[FloatArray, MaskArray]]) -> Normat
     brains = np.maximum(halved(count).astype(np.float64), _FEWEST_BRAINS)
     mean = halved(total) / brains
     variance = np.maximum(halved(squares) / brains - mean**2, 0.0)
-    return NormativeIntensity(
-        mean.astype(np.float32), np.sqrt(variance + _LEAST_DEVIATION**2).astype(np.float32)
-    )
+    return NormativeIntensity(mean.astype(np.float32), np.sqrt(variance + _LEAST_DEVIATION**2).astype(np.float32))
 
 
 def deviation_map(image: FloatArray, mask: MaskArray, normal: NormativeIntensity) -> FloatArray:

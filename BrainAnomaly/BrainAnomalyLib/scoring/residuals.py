@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..geometry import FloatArray, MaskArray
+from ..io.geometry import FloatArray, MaskArray
 
 _MEDIAN_SIZE = 5
 _EROSION_SIZE = 5

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Array, FloatArray, MaskArray
+from ..io.geometry import Array, FloatArray, MaskArray
 from ..preparation.prepared import PreparedScan
 
 Vector = NDArray[np.float64]

@@ -18,7 +18,7 @@ from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .variational import StridedDecoder, StridedEncoder, StridedLayout, VariationalAutoencoder
+from .variational_networks import StridedDecoder, StridedEncoder, StridedLayout, VariationalAutoencoder
 
 Resampling = Literal["down", "up", "same"]
 

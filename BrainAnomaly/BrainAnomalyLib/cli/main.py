@@ -1,0 +1,185 @@
+"""The command line: ``python -m BrainAnomalyLib detect SCAN --out DIR`` and its siblings.
+
+The result goes to standard output, progress and errors to standard error. Exit codes: 0 done, 1 out of memory,
+2 wrong usage or option, 3 scan (of an evaluation: some were left out), 4 model package, 5 preparation, 6 output,
+7 missing dependency, 70 fault of the program, 130 cancelled, 143 ended by the system.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TextIO, get_args
+
+from .. import __version__
+from ..detectors.registry import detector_names, load_detector
+from ..devices import Device
+from ..errors import BrainAnomalyError
+from ..io.volumes import CONTRASTS
+from ..output.folder import RESEARCH_USE
+from ..preparation.brain.mask import BrainMaskMethod
+from ..progress import Progress, progress_lines, silent
+from ..service.jobs import DetectionJob, Outcome, in_plain_words, run_job
+from .evaluate import add_evaluate_parser, run_evaluate
+from .package import add_package_parser, run_package
+
+Command = Callable[[argparse.Namespace, TextIO, TextIO], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command on the standard streams and return its exit code."""
+    return run_command(parse(arguments), sys.stdout, sys.stderr)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command and its options; wrong usage ends the program with exit code 2."""
+    return _parser().parse_args(arguments)
+
+
+def run_command(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
+    """Run a parsed command and return its exit code; the result goes to ``output``, all else to ``messages``."""
+    try:
+        return _COMMANDS[options.command](options, output, messages)
+    except (Exception, KeyboardInterrupt) as error:
+        plain = in_plain_words(error)
+        if options.debug:
+            traceback.print_exception(error, file=messages)
+        print(f"error: {' '.join(plain.sentence().split())}", file=messages)
+        return plain.exit_code
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the whole usage, and ends the program with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with exit code 2."""
+        self.exit(2, f"error: {message}. See {self.prog} --help.\n")
+
+
+def _detect(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
+    outcome = run_job(_job(options), _progress(options, messages))
+    if options.json:
+        print(json.dumps({"folder": str(outcome.folder), **outcome.summary}, indent=2), file=output)
+    else:
+        print("\n".join(_report(outcome)), file=output)
+    return 0
+
+
+def _demo(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
+    from .demo import run_demo
+
+    print(run_demo(options.out, _progress(options, messages)), file=output)
+    print(f"Results:  {options.out.resolve()}", file=output)
+    for picture in sorted(options.out.resolve().rglob("*.png")):
+        print(f"Picture:  {picture}", file=output)
+    print(RESEARCH_USE, file=output)
+    return 0
+
+
+def _detectors(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
+    for name in detector_names():
+        print(f"{name:12} {_detector_line(name)}", file=output)
+    return 0
+
+
+def _worker(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
+    from ..service.streams import claim_stdin
+    from ..service.worker import serve
+
+    return serve(claim_stdin(), output)
+
+
+_COMMANDS: dict[str, Command] = {
+    "detect": _detect,
+    "demo": _demo,
+    "detectors": _detectors,
+    "evaluate": run_evaluate,
+    "package": run_package,
+    "worker": _worker,
+}
+
+
+def _detector_line(name: str) -> str:
+    try:
+        detector = load_detector(name, device="cpu")
+    except (BrainAnomalyError, ImportError) as error:
+        return f"not available: {in_plain_words(error).sentence()}"
+    contrasts = ", ".join(detector.contrasts)
+    return f"{detector.title}; for {contrasts}; threshold {detector.threshold.value:.4g} ({detector.unit})"
+
+
+def _job(options: argparse.Namespace) -> DetectionJob:
+    return DetectionJob(
+        scan=options.scan,
+        out=options.out,
+        detector=options.detector,
+        package=options.package,
+        threshold=options.threshold,
+        minimum_mm3=options.minimum_size,
+        mask=options.mask,
+        brain_mask_method=options.brain_mask,
+        contrast=options.contrast,
+        device=options.device,
+        pictures=not options.no_pictures,
+    )
+
+
+def _progress(options: argparse.Namespace, messages: TextIO) -> Progress:
+    return silent if options.quiet else progress_lines(messages)
+
+
+def _report(outcome: Outcome) -> list[str]:
+    """The result in a few lines for a person."""
+    summary = outcome.summary
+    threshold = summary["threshold"]
+    count = len(summary["findings"])
+    lines = [f"{count} finding{'' if count == 1 else 's'}, {summary['total_ml']:.2f} mL in total"]
+    lines.append(f"Threshold {threshold['value']:.4g} ({threshold['source']})")
+    lines += [_finding_line(finding) for finding in summary["findings"][:20]]
+    lines += ["(more in findings.csv)"] if count > 20 else []
+    lines += [f"Warning: {warning}" for warning in summary["warnings"]]
+    lines += [f"Results: {outcome.folder}"]
+    lines += [f"Picture: {outcome.folder / name}" for name in summary["files"] if name.endswith(".png")]
+    return [*lines, RESEARCH_USE]
+
+
+def _finding_line(finding: dict[str, Any]) -> str:
+    position = ", ".join(f"{value:.0f}" for value in finding["centroid_ras"])
+    size = f"{finding['volume_ml']:8.2f} mL"
+    return f"  {finding['id']:3d} {size}  {finding['side']:8} peak {finding['peak']:.3g}  at ({position}) mm RAS"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(prog="python -m BrainAnomalyLib", description=f"Find anomalies. {RESEARCH_USE}")
+    parser.add_argument("--version", action="version", version=f"BrainAnomaly {__version__}")
+    common = CommandParser(add_help=False)
+    common.add_argument("--quiet", action="store_true", help="no progress")
+    common.add_argument("--debug", action="store_true", help="show where a failure happened and what libraries say")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_detect(commands.add_parser("detect", parents=[common], help="find anomalies in one scan"))
+    demo = commands.add_parser("demo", parents=[common], help="run on an example and show the results")
+    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="results (default: %(default)s)")
+    commands.add_parser("detectors", parents=[common], help="list the detectors")
+    add_package_parser(commands, common)
+    add_evaluate_parser(commands, common)
+    commands.add_parser("worker", parents=[common], help="take requests as JSON lines on standard input")
+    return parser
+
+
+def _add_detect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scan", type=Path, metavar="SCAN", help="NIfTI, NRRD, MetaImage, MGZ or a DICOM series' folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--detector", choices=detector_names(), help="default: the one that suits the contrast")
+    parser.add_argument("--package", type=Path, metavar="FOLDER", help="a trained model package; default: embedded")
+    parser.add_argument("--threshold", type=float, metavar="X", help="in the map's unit; default: the detector's")
+    parser.add_argument("--minimum-size", type=float, default=20.0, metavar="MM3", help="default: %(default)s mm3")
+    parser.add_argument("--mask", type=Path, metavar="FILE", help="brain mask on the scan's grid")
+    parser.add_argument("--brain-mask", choices=get_args(BrainMaskMethod), default="auto", help="how to find the brain")
+    parser.add_argument("--contrast", choices=CONTRASTS, default="unknown", help="what the scan shows")
+    parser.add_argument("--device", choices=get_args(Device), default="auto", help="where networks run")
+    parser.add_argument("--no-pictures", action="store_true", help="no overview picture")
+    parser.add_argument("--json", action="store_true", help="print the whole summary as JSON")

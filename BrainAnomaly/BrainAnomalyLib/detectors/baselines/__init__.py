@@ -1,0 +1,1 @@
+"""Detectors that anything else must beat: no network."""

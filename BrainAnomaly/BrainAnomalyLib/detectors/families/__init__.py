@@ -1,0 +1,1 @@
+"""The papers' families of trained detectors, by kind."""

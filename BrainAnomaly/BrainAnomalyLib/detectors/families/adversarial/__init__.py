@@ -1,0 +1,1 @@
+"""Families with a discriminator or critic: GANs and adversarial autoencoders."""

@@ -1,0 +1,1 @@
+"""Autoencoders whose narrow code leaves lesions out."""

@@ -1,0 +1,1 @@
+"""Families that noise a scan and denoise it step by step."""

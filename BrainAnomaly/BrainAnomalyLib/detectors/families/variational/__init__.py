@@ -1,0 +1,1 @@
+"""Families with a variational or quantized code."""

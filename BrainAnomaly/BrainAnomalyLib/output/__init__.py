@@ -1,0 +1,1 @@
+"""What a finished detection becomes: a result folder, pictures, a report, DICOM."""

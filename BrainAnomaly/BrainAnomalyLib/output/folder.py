@@ -1,0 +1,287 @@
+"""A detection in a folder, written and read: volumes in the scan's geometry, a JSON summary and the findings as CSV."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..detection import Detection
+from ..errors import OutputError
+from ..findings.slice_profile import SliceProfile
+from ..findings.table import Finding, Findings
+from ..io.geometry import Array, FloatArray, from_image
+from ..io.volumes import Scan, write_volume
+from ..preparation.intensity.contrast import ContrastGuess
+from ..preparation.space.quality import RegistrationQuality
+from ..scoring.guard import Guard, ScanScore
+
+RESEARCH_USE = "For research, not for diagnosis."
+SUMMARY = "summary.json"
+_CSV_COLUMNS = ("id", "volume_ml", "peak", "mean", "centroid_ras", "centroid_template", "side")
+
+
+def write_results(detection: Detection, folder: str | Path, pictures: bool = True) -> Path:
+    """Write all results into ``folder`` and return it.
+
+    Everything is written beside the folder first and moved into place when complete: a failure or a cancel leaves an
+    earlier result as it was. A process killed meanwhile leaves at most a hidden scratch folder beside it, which a later
+    run into the same folder mends. Raises OutputError.
+    """
+    folder = check_folder(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(folder)
+        with tempfile.TemporaryDirectory(prefix=_scratch_prefix(folder), dir=folder.parent) as scratch:
+            fresh = Path(scratch) / "new"
+            fresh.mkdir()
+            _write_all(detection, fresh, pictures)
+            _swap(fresh, folder, Path(scratch) / "old")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"The results could not be written to '{folder}': {reason}.", _REMEDY) from error
+    return folder
+
+
+def check_folder(folder: str | Path) -> Path:
+    """The absolute path of a folder that results may be written to: new, empty, or with nothing but a result.
+
+    Raises OutputError otherwise, so that nothing of the user's is replaced.
+    """
+    folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"'{folder}' is a file.", "Give a folder for the results.")
+    if os.path.ismount(folder):
+        raise OutputError(f"'{folder}' is a whole disk or mount.", "Give a folder inside it.")
+    place = next(above for above in folder.parents if above.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise OutputError(f"Nothing can be written to '{place}'.", "Give a folder in another place.")
+    others = _other_files(folder) if folder.is_dir() else []
+    if others:
+        raise OutputError(
+            f"'{folder}' holds other files ({', '.join(others[:3])}).",
+            "Give an empty folder or one with nothing but an earlier result.",
+        )
+    return folder
+
+
+def _other_files(folder: Path) -> list[str]:
+    """Names in a folder that are not those of an earlier result."""
+    names = sorted(path.name for path in folder.iterdir())
+    try:
+        earlier = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        known = {SUMMARY, *earlier["files"]} if str(earlier["program"]).startswith(_PROGRAM) else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        known = set()
+    return [name for name in names if name not in known and name not in _DESKTOP_FILES]
+
+
+_REMEDY = "Check free disk space and permissions."
+_PROGRAM = "BrainAnomaly"
+_DESKTOP_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
+_STALE_SECONDS = 3600.0
+
+
+def _scratch_prefix(folder: Path) -> str:
+    return f".{folder.name}-writing-"
+
+
+def _tidy(folder: Path) -> None:
+    """Mend what a run that was killed while writing left: give back the earlier result, remove old scratch folders."""
+    for scratch in folder.parent.glob(f"{glob.escape(_scratch_prefix(folder))}*"):
+        if (scratch / "old").is_dir() and not folder.exists():
+            (scratch / "old").rename(folder)
+        if time.time() - scratch.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def volumes_of(detection: Detection) -> dict[str, Array]:
+    """File stem to array for every volume of the result (i, j, k on the scan's grid)."""
+    volumes: dict[str, Array | None] = {
+        "anomaly_map": detection.anomaly,
+        "findings": _compact(detection.findings.labels),
+        "brain_mask": detection.brain_mask,
+        "pseudo_healthy": detection.pseudo_healthy,
+        "uncertainty": detection.uncertainty,
+        "residual_signed": detection.residual,
+        "residual_absolute": None if detection.residual is None else np.abs(detection.residual),
+    }
+    volumes |= {f"{_COMPONENT}{name}": part for name, part in detection.components.items()}
+    return {name: array for name, array in volumes.items() if array is not None}
+
+
+def _compact(labels: Array) -> Array:
+    """Labels as 16-bit where they fit."""
+    return labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
+
+
+def summary(detection: Detection) -> dict[str, Any]:
+    """The result as JSON values."""
+    return {
+        "program": f"{_PROGRAM} {__version__}",
+        "notice": RESEARCH_USE,
+        "scan": {
+            "name": detection.scan.name,
+            "shape": list(detection.scan.grid.shape),
+            "spacing_mm": [round(value, 6) for value in detection.scan.grid.spacing],
+            "axes": detection.scan.grid.axis_codes,
+            "given_contrast": detection.scan.contrast,
+        },
+        "detector": detection.detector,
+        "contrast": asdict(detection.contrast),
+        "registration": asdict(detection.quality),
+        "brain_mask": {
+            "method": detection.brain_mask_method,
+            "volume_ml": detection.scan.grid.volume_ml(detection.brain_mask),
+        },
+        "threshold": {
+            "value": detection.findings.threshold,
+            "source": detection.threshold_source,
+            "minimum_mm3": detection.findings.minimum_mm3,
+        },
+        "findings": [finding.to_json() for finding in detection.findings.table],
+        "total_ml": detection.findings.total_ml,
+        "slice_profile": detection.profile.to_json(),
+        "template_from_native": detection.template_from_native.tolist(),
+        "warnings": list(detection.warnings),
+        "guard": None if detection.guard is None else detection.guard.to_json(),
+    }
+
+
+def _write_all(detection: Detection, folder: Path, pictures: bool) -> None:
+    for name, array in volumes_of(detection).items():
+        write_volume(folder / f"{name}.nii.gz", array, detection.scan.grid)
+    _write_table(detection, folder / "findings.csv")
+    if pictures:
+        from .overview import overview
+
+        overview(detection, folder / "overview.png")
+    files = sorted(path.name for path in folder.iterdir())
+    content = {**summary(detection), "files": files}
+    (folder / SUMMARY).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_table(detection: Detection, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(_CSV_COLUMNS)
+        for finding in detection.findings.table:
+            writer.writerow(_cell(getattr(finding, name)) for name in _CSV_COLUMNS)
+
+
+def _cell(value: object) -> object:
+    return " ".join(f"{part:.2f}" for part in value) if isinstance(value, tuple) else value
+
+
+def _swap(fresh: Path, folder: Path, old: Path) -> None:
+    """Put ``fresh`` in the place of ``folder``; what was there comes back if that fails."""
+    try:
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_results(folder: str | Path, scan: Scan) -> Detection:
+    """The detection of ``scan`` that ``write_results`` left in ``folder``, on the grid of ``scan``.
+
+    Raises OutputError if something is missing, damaged, or of a scan with another grid: never half a result.
+    """
+    folder = Path(folder)
+    try:
+        content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        return _detection(content, folder, scan)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        message = f"The result in '{folder}' is not complete ({reason})."
+        raise OutputError(message, "Run the detection again.") from error
+
+
+def _detection(content: dict[str, Any], folder: Path, scan: Scan) -> Detection:
+    threshold, table = content["threshold"], tuple(_finding(row) for row in content["findings"])
+    volumes = {name: _read_stored(folder, name, scan) for name in _STORED if _is_stored(content, name)}
+    labels = volumes["findings"].astype(np.int32)
+    return Detection(
+        scan=scan,
+        anomaly=_float(volumes["anomaly_map"]),
+        pseudo_healthy=_float_or_none(volumes.get("pseudo_healthy")),
+        uncertainty=_float_or_none(volumes.get("uncertainty")),
+        residual=_float_or_none(volumes.get("residual_signed")),
+        brain_mask=volumes["brain_mask"] > 0,
+        findings=Findings(labels, table, float(threshold["value"]), float(threshold["minimum_mm3"])),
+        profile=_profile(content["slice_profile"]),
+        template_from_native=np.asarray(content["template_from_native"], dtype=np.float64),
+        contrast=ContrastGuess(**content["contrast"]),
+        quality=RegistrationQuality(**content["registration"]),
+        brain_mask_method=str(content["brain_mask"]["method"]),
+        detector=dict(content["detector"]),
+        threshold_source=str(threshold["source"]),
+        warnings=tuple(content["warnings"]),
+        guard=_guard(content["guard"]),
+        components={name: _float(_read_stored(folder, f"{_COMPONENT}{name}", scan)) for name in _components(content)},
+    )
+
+
+def _components(content: dict[str, Any]) -> list[str]:
+    """Names of the maps that a combined map is made of."""
+    files = [name for name in content["files"] if name.startswith(_COMPONENT) and name.endswith(".nii.gz")]
+    return [name[len(_COMPONENT) : -len(".nii.gz")] for name in files]
+
+
+_COMPONENT = "component_"
+_STORED = ("anomaly_map", "findings", "brain_mask", "pseudo_healthy", "uncertainty", "residual_signed")
+
+
+def _is_stored(content: dict[str, Any], name: str) -> bool:
+    return name in _STORED[:3] or f"{name}.nii.gz" in content["files"]
+
+
+def _read_stored(folder: Path, name: str, scan: Scan) -> Array:
+    import SimpleITK
+
+    array, grid = from_image(SimpleITK.ReadImage(str(folder / f"{name}.nii.gz")))
+    if not grid.same_as(scan.grid):
+        raise ValueError(f"{name} lies on another grid than the scan")
+    return array
+
+
+def _float(array: Array) -> FloatArray:
+    return array.astype(np.float32, copy=False)
+
+
+def _float_or_none(array: Array | None) -> FloatArray | None:
+    return None if array is None else _float(array)
+
+
+def _finding(row: dict[str, Any]) -> Finding:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return Finding(**values)
+
+
+def _guard(content: dict[str, Any] | None) -> Guard | None:
+    if content is None:
+        return None
+    scores = tuple(ScanScore(**{**row, "value": _number(row["value"])}) for row in content["scores"])
+    return Guard(content["verdict"], tuple(content["reasons"]), scores, int(content["scans"]))
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else float(value)
+
+
+def _profile(columns: dict[str, list[float | None]]) -> SliceProfile:
+    return SliceProfile(**{name: np.array([_number(value) for value in column]) for name, column in columns.items()})

@@ -1,0 +1,1 @@
+"""A trained model on disk: its schema, read and verified, written, packed and unpacked."""

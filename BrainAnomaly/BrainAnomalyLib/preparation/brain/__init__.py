@@ -1,0 +1,1 @@
+"""Where the brain is: one method for each file, ``mask`` chooses among them."""

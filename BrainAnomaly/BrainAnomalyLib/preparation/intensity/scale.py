@@ -1,0 +1,69 @@
+"""Bringing intensities of any scanner to one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ...errors import PreparationError
+from ...io.geometry import FloatArray, MaskArray
+from ..space.template import Template
+
+IntensityReference = Literal["white_matter", "percentile_99", "unit_range"]
+_SURE_PRIOR = 0.8
+
+
+@dataclass(frozen=True)
+class IntensityScale:
+    """Prepared value = (scan value - offset) / factor."""
+
+    offset: float
+    factor: float
+
+    def apply(self, image: FloatArray) -> FloatArray:
+        """Scan units to prepared units."""
+        return np.asarray((image - self.offset) / self.factor, dtype=np.float32)
+
+    def undo(self, image: FloatArray) -> FloatArray:
+        """Prepared units to the (bias-corrected) scan's units."""
+        return np.asarray(image * self.factor + self.offset, dtype=np.float32)
+
+
+def intensity_scale(
+    image: FloatArray, brain_mask: MaskArray, template: Template, reference: IntensityReference
+) -> IntensityScale:
+    """The chosen scale of a brain on the template grid. Raises PreparationError if it has no positive reference."""
+    scale = _SCALES[reference](image, brain_mask, template)
+    if not np.isfinite(scale.factor) or scale.factor <= 0.0:
+        raise PreparationError(
+            "The brain's intensities cannot be scaled: their reference value is not positive.",
+            "Check that the scan is a magnitude MR image and that the brain mask lies on the brain.",
+        )
+    return scale
+
+
+def by_white_matter(image: FloatArray, brain_mask: MaskArray, template: Template) -> IntensityScale:
+    """Median of sure white matter becomes 1; half of the white matter may be lesion before it shifts."""
+    sure = brain_mask & (template.white_matter > _SURE_PRIOR)
+    return IntensityScale(0.0, float(np.median(image[sure if sure.sum() > 100 else brain_mask])))
+
+
+def by_percentile_99(image: FloatArray, brain_mask: MaskArray, template: Template) -> IntensityScale:
+    """The brain's 99th percentile becomes 1, without clipping (Kascenas et al. 2022)."""
+    return IntensityScale(0.0, float(np.percentile(image[brain_mask], 99.0)))
+
+
+def to_unit_range(image: FloatArray, brain_mask: MaskArray, template: Template) -> IntensityScale:
+    """Brain minimum becomes 0, maximum 1 (Luo et al.; sensitive to a single bright voxel)."""
+    inside = image[brain_mask]
+    return IntensityScale(float(inside.min()), float(inside.max() - inside.min()))
+
+
+_SCALES: dict[IntensityReference, Callable[[FloatArray, MaskArray, Template], IntensityScale]] = {
+    "white_matter": by_white_matter,
+    "percentile_99": by_percentile_99,
+    "unit_range": to_unit_range,
+}

@@ -1,0 +1,1 @@
+"""Template space: grids, the template, orientation, registration and how good it is."""

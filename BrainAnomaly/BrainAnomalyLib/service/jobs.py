@@ -1,0 +1,180 @@
+"""One detection as a job: what may be asked for, how it runs, and its failures in plain words.
+
+The command line and the worker both come through here, so there is one way through the house.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from ..detection import ALIGNED_FRACTION, Detection, DetectionOptions, detect, detect_aligned
+from ..detectors.protocol import Detector
+from ..detectors.registry import detector_for, load_detector
+from ..errors import BrainAnomalyError, Cancelled, DependencyError, OptionsError
+from ..io.volumes import CONTRASTS, Contrast, Scan, read_mask, read_scan
+from ..output.folder import SUMMARY, check_folder, write_results
+from ..packages.read import read_metadata
+from ..preparation.brain.mask import BrainMaskMethod
+from ..preparation.pipeline import align, contrast_of
+from ..preparation.recipe import Recipe
+from ..progress import Progress, part, silent
+
+# Name, package folder and device to a detector; the worker passes one that remembers.
+Loader = Callable[[str, Path | None, str], Detector]
+
+
+class InternalError(BrainAnomalyError):
+    """A fault of the program, not of the input."""
+
+    exit_code = 70
+
+
+@dataclass(frozen=True)
+class DetectionJob:
+    """Everything a run needs. Fields left at None take the detector's or the engine's default.
+
+    Without ``detector`` the one of ``package`` is taken, or the one that suits the contrast: the given ``contrast``, or
+    what the scan looks like.
+    ``threshold`` in the anomaly map's unit, ``minimum_mm3`` the size a finding must exceed.
+    """
+
+    scan: Path
+    out: Path
+    detector: str | None = None
+    package: Path | None = None
+    threshold: float | None = None
+    minimum_mm3: float = 20.0
+    mask: Path | None = None
+    brain_mask_method: BrainMaskMethod = "auto"
+    contrast: Contrast = "unknown"
+    device: str = "auto"
+    pictures: bool = True
+
+    @property
+    def detector_name(self) -> str | None:
+        """The detector asked for, the package's, or the one for the given contrast; None if the scan must tell."""
+        if self.detector is None and self.package is not None:
+            return str(read_metadata(self.package)["detector"])
+        return self.detector or (None if self.contrast == "unknown" else detector_for(self.contrast))
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The folder of a finished job and its summary (the content of ``summary.json``)."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_detector) -> Outcome:
+    """Read, detect and write. Raises BrainAnomalyError; until the new result is whole an earlier one stays."""
+    options = DetectionOptions(job.threshold, job.minimum_mm3, None, job.brain_mask_method).checked()
+    check_folder(job.out)
+    progress("Reading the scan", 0.0)
+    scan = read_scan(job.scan, job.contrast)
+    mask = None if job.mask is None else read_mask(job.mask, scan)
+    options = DetectionOptions(options.threshold, options.minimum_mm3, mask, options.brain_mask_method)
+    detection = _detected(job, scan, options, load, _unfinished(part(progress, 0.02, 0.9)))
+    progress("Writing the results", 0.9)
+    folder = write_results(detection, job.out, job.pictures)
+    progress("Finished", 1.0)
+    return Outcome(folder, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+
+
+def _detected(job: DetectionJob, scan: Scan, options: DetectionOptions, load: Loader, progress: Progress) -> Detection:
+    """The detection by the named detector, or by the one that suits what the aligned scan looks like."""
+    name = job.detector_name
+    if name is not None:
+        progress("Loading the detector", 0.0)
+        return detect(scan, load(name, job.package, job.device), options, progress)
+    way = part(progress, 0.0, ALIGNED_FRACTION)
+    aligned = align(scan, Recipe(), options.brain_mask, options.brain_mask_method, way)
+    progress("Loading the detector", ALIGNED_FRACTION)
+    detector = load(detector_for(contrast_of(aligned).contrast), job.package, job.device)
+    return detect_aligned(aligned, detector, options, progress)
+
+
+def job_from_json(values: Mapping[str, Any]) -> DetectionJob:
+    """A job from JSON values named like the fields of DetectionJob. Raises OptionsError for what does not fit."""
+    unknown = set(values) - {field.name for field in fields(DetectionJob)}
+    if unknown:
+        raise OptionsError(f"Unknown options: {', '.join(sorted(unknown))}.", "Leave them out.")
+    for name in ("scan", "out"):
+        if values.get(name) is None:
+            raise OptionsError(f"The option '{name}' is missing.", "Give a path.")
+    given = {name: value for name, value in values.items() if value is not None}
+    return DetectionJob(**{name: _CHECKS[name](name, value) for name, value in given.items()})
+
+
+def in_plain_words(error: BaseException) -> BrainAnomalyError:
+    """Any failure as an error with a sentence and an exit code; faults of the program become InternalError."""
+    if isinstance(error, BrainAnomalyError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Cancelled()
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return BrainAnomalyError("The memory of this computer or its graphics card ran out.", "Close other programs.")
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("BrainAnomaly"):
+        return DependencyError(f"The Python package '{error.name}' is not installed.", "Install it with pip.")
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return InternalError(f"BrainAnomaly failed unexpectedly ({reason}).", "Please report this.")
+
+
+def _unfinished(progress: Progress) -> Progress:
+    """Drop the detection's own last message: the results are still to be written."""
+
+    def report(stage: str, fraction: float) -> None:
+        if fraction < 1.0:
+            progress(stage, fraction)
+
+    return report
+
+
+def _path(name: str, value: Any) -> Path:
+    return Path(_text(name, value))
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise OptionsError(f"The option '{name}' must be a text that is not empty.")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise OptionsError(f"The option '{name}' must be a number.")
+    return float(value)
+
+
+def _truth(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise OptionsError(f"The option '{name}' must be true or false.")
+    return value
+
+
+def _one_of(*choices: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if value not in choices:
+            raise OptionsError(f"The option '{name}' cannot be '{value}'.", f"Choose one of {', '.join(choices)}.")
+        return value
+
+    return check
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "scan": _path,
+    "out": _path,
+    "detector": _text,
+    "package": _path,
+    "threshold": _number,
+    "minimum_mm3": _number,
+    "mask": _path,
+    "brain_mask_method": _one_of(*get_args(BrainMaskMethod)),
+    "contrast": _one_of(*CONTRASTS, "unknown"),
+    "device": _text,
+    "pictures": _truth,
+}

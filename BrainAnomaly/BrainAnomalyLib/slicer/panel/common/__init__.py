@@ -1,0 +1,1 @@
+"""What every part of the panel uses: parameters in the scene, messages, plain words."""

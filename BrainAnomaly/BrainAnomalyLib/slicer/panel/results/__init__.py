@@ -1,0 +1,1 @@
+"""The panel's part about results: threshold, findings, slice profile, views, export."""

@@ -1,0 +1,116 @@
+"""The export section: a folder and a button for each kind of file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ....errors import OutputError
+from ...scene.links import VolumeNode
+from ...scene.logic import BrainAnomalySceneLogic
+from ..common.messages import Messages, show_text
+from ..common.parameters import BrainAnomalyParameterNode
+from .export_files import export_csv, export_dicom, export_report, export_volumes, is_from_dicom
+
+_BUTTONS = ("exportNiftiButton", "exportNrrdButton", "exportCsvButton", "exportReportButton")
+
+
+class ExportControls:
+    """Writes the result that is shown. A path is text: path parameters are rewritten while a reader types."""
+
+    def __init__(self, ui: Any, logic: BrainAnomalySceneLogic, messages: Messages) -> None:
+        self._ui, self._logic, self._messages = ui, logic, messages
+        self._node: VolumeNode | None = None
+        self._parameters: BrainAnomalyParameterNode | None = None
+        ui.exportFolderEdit.connect("currentPathChanged(QString)", self.onFolderChanged)
+        ui.exportNiftiButton.connect("clicked()", self.onNifti)
+        ui.exportNrrdButton.connect("clicked()", self.onNrrd)
+        ui.exportDicomButton.connect("clicked()", self.onDicom)
+        ui.exportCsvButton.connect("clicked()", self.onCsv)
+        ui.exportReportButton.connect("clicked()", self.onReport)
+
+    def setParameters(self, parameters: BrainAnomalyParameterNode | None) -> None:
+        """Take the folder from another parameter node."""
+        self._parameters = None
+        self._ui.exportFolderEdit.currentPath = parameters.exportFolder if parameters else ""
+        self._parameters = parameters
+
+    def show(self, node: VolumeNode | None) -> None:
+        """Export the result of ``node`` from now on."""
+        self._node = node
+        show_text(self._ui.exportLabel, "")
+        for name in _BUTTONS:
+            getattr(self._ui, name).enabled = node is not None
+        dicom = self._ui.exportDicomButton
+        dicom.enabled = node is not None and is_from_dicom(node)
+        dicom.toolTip = (
+            _("The kept findings as a DICOM segmentation, marked as made automatically.")
+            if dicom.enabled
+            else _("DICOM SEG needs a scan that was loaded from DICOM.")
+        )
+
+    def onFolderChanged(self, path: str) -> None:
+        """Another folder."""
+        if self._parameters is not None and self._parameters.exportFolder != path:
+            self._parameters.exportFolder = path
+
+    def onNifti(self) -> None:
+        """Volumes as NIfTI."""
+        self._export(lambda node, folder: export_volumes(self._logic.detection(node), folder, ".nii.gz"))
+
+    def onNrrd(self) -> None:
+        """Volumes as NRRD."""
+        self._export(lambda node, folder: export_volumes(self._logic.detection(node), folder, ".nrrd"))
+
+    def onCsv(self) -> None:
+        """The findings as a table."""
+        self._export(self._csv)
+
+    def onReport(self) -> None:
+        """The report."""
+        self._export(self._report)
+
+    def onDicom(self) -> None:
+        """The kept findings as DICOM SEG."""
+        self._export(self._dicom)
+
+    def _csv(self, node: VolumeNode, folder: Path) -> list[Path]:
+        findings = self._logic.findings(node)
+        return [export_csv(findings, self._logic.rejected(node, findings), node.GetName(), folder)]
+
+    def _report(self, node: VolumeNode, folder: Path) -> list[Path]:
+        return [export_report(self._logic.detection(node), len(self._logic.rejected(node)), folder)]
+
+    def _dicom(self, node: VolumeNode, folder: Path) -> list[Path]:
+        return [export_dicom(self._logic.detection(node), node, self._logic.record(node), folder)]
+
+    def _export(self, write: Callable[[VolumeNode, Path], Sequence[Path]]) -> None:
+        """Write into the chosen folder and say what was written."""
+        show_text(self._ui.exportLabel, "")
+        with self._messages.plain():
+            folder = self._folder()
+            if self._node is None or folder is None:
+                return
+            with slicer.util.WaitCursor():
+                paths = write(self._node, folder)
+            text = _("Written to {folder}: {names}")
+            text = text.format(folder=folder, names=", ".join(path.name for path in paths))
+            show_text(self._ui.exportLabel, text)
+            self._messages.log(text)
+
+    def _folder(self) -> Path | None:
+        """The chosen folder, asked for if none is chosen; None if the reader does not want one. Raises OutputError."""
+        edit = self._ui.exportFolderEdit
+        if not edit.currentPath:
+            edit.currentPath = qt.QFileDialog.getExistingDirectory(None, _("Export to folder"), "")
+        if not edit.currentPath:
+            return None
+        folder = Path(edit.currentPath)
+        if not folder.is_dir():
+            raise OutputError(f"There is no folder '{folder}'.", "Choose a folder for the export.")
+        return folder

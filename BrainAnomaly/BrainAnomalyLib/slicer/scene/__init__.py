@@ -1,0 +1,1 @@
+"""Results in the MRML scene: volumes, segmentation, tables and plots, saved and read back."""

@@ -1,0 +1,1 @@
+"""Every scan of a cohort prepared once, by several processes, and kept."""

@@ -1,0 +1,1 @@
+"""A trained and calibrated detector becomes a model package."""

@@ -1,0 +1,1 @@
+"""The trainer: batches by seed and step, augmentation, checkpoints, devices."""
