@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/BrainAnomaly:$(CURDIR)/BrainAnomalyTraining
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint benchmark template pictures cmake-lists system-packages clean
+.PHONY: help demo test lint docs pages benchmark template pictures cmake-lists system-packages clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1: /'
@@ -26,13 +26,20 @@ lint: $(VENV)/ready-for-tests  ## check style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
-benchmark: $(VENV)/ready-for-tests  ## the numbers of the README, one script after the other
+docs: $(VENV)/ready-for-tests  ## build the site of docs/ into site/, strictly and without network
+	$(RUN) -m mkdocs build --strict --site-dir site
+
+pages: $(VENV)/ready-for-tests  ## bring the methods' pages and the house's picture up to date
+	$(RUN) Utilities/make_family_pages.py
+	$(RUN) Utilities/draw_house.py
+
+benchmark: $(VENV)/ready-for-tests  ## the numbers of docs/benchmarks, one script after the other
 	@set -e; for script in Testing/benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
 
 template: $(VENV)/ready-for-tests  ## rebuild the embedded template from its source
 	$(RUN) Utilities/make_template.py
 
-pictures: $(VENV)/ready-for-tests system-packages  ## draw the pictures of the README
+pictures: $(VENV)/ready-for-tests system-packages  ## draw the pictures of README and docs
 	$(RUN) Testing/scene/make_pictures.py
 	$(RUN) Testing/gui/make_pictures.py
 	$(RUN) Utilities/make_icons.py
@@ -44,7 +51,7 @@ system-packages:
 	@bash Utilities/install_system_packages.sh
 
 clean:  ## remove the environment, caches and the demo's results
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo site .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

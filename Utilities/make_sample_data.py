@@ -3,9 +3,9 @@
     PYTHONPATH=BrainAnomaly python Utilities/make_sample_data.py FOLDER  # writes BrainAnomalyDemo.nii.gz there
     PYTHONPATH=BrainAnomaly python Utilities/make_sample_data.py FOLDER --thumbnail # and draws the module's thumbnail
 
-The file is to be attached to the release that ``BrainAnomalyLib/panel/sample_data.py`` names; the checksum printed
-must be the one in that file. Voxels are whole numbers and the gzip header has no time, so that equal voxels give equal
-bytes.
+The file is to be attached to the release that ``BrainAnomalyLib/slicer/panel/sample_data.py`` names; the checksum
+printed must be the one in that file. Voxels are whole numbers and the gzip header has no time, so that equal voxels
+give equal bytes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> int:
         draw_thumbnail(scan, THUMBNAIL_PATH)
     if checksum() == f"SHA256:{found}":
         return 0
-    print("panel/sample_data.py names another checksum; attach this file to a release and write its checksum there.")
+    print("sample_data.py names another checksum; attach this file to a release and write its checksum there.")
     return 1
 
 

@@ -2,8 +2,8 @@
 
     PYTHONPATH=BrainAnomaly:BrainAnomalyTraining python Testing/gui/make_pictures.py [detection] [training]
 
-Writes docs/pictures/*.png. The scan is the demo case (the ICBM152 template with a synthetic lesion), the healthy scans
-are made from the same template. No picture shows the 3D Slicer application, and each says so.
+Writes docs/pictures/*.png. The scan is the FLAIR of Resources/Example (a person with a chronic stroke), the healthy
+scans are made from the template. No picture shows the 3D Slicer application, and each says so.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from healthy_folder import make_healthy_folder
 from host import installed
 from PySide6 import QtCore, QtGui
 
-from make_sample_data import as_bytes
-
 PICTURES = TESTING.parent / "docs" / "pictures"
+EXAMPLE = TESTING.parent / "Resources" / "Example" / "FLAIR.nii.gz"
 CAPTION = "test host: Qt 6 stand-ins for CTK widgets, views drawn by slicer-core; not the 3D Slicer application"
 LARGEST_BYTES = 300_000
 PANEL_WIDTH = 480
@@ -45,18 +44,14 @@ def main(wanted: list[str]) -> None:
 
 
 def draw_detection(host: Any, folder: Path) -> None:
-    """The detection panel before, during and after a run on the demo case, with the views it leaves."""
+    """The detection panel before, during and after a run on the example, with the views it leaves."""
     import slicer
 
-    from BrainAnomalyLib.cli.demo import demo_case
-
-    path = folder / "BrainAnomalyDemo.nii.gz"
-    path.write_bytes(as_bytes(demo_case().scan))
     for name in SLICE_VIEWS:
         # Color legends come only into views that are there before them.
         host.slice_view(name)
     panel = host.open("BrainAnomaly", PANEL_WIDTH)
-    node = slicer.util.loadVolume(str(path))
+    node = slicer.util.loadVolume(str(EXAMPLE))
     panel.ui.inputSelector.setCurrentNode(node)
     save(host.picture(panel.parent), "1_choose_a_scan.png")
     host.click(panel.ui.detectButton)

@@ -23,7 +23,6 @@ FIELDS = {
     "scm_url": str,
     "tier": int,
 }
-PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
 @pytest.fixture
@@ -60,14 +59,6 @@ def test_category_is_that_of_the_modules(entry):
     for module in ("BrainAnomaly", "BrainAnomalyTraining"):
         text = (ROOT / module / f"{module}.py").read_text(encoding="utf-8")
         assert f'translate("qSlicerAbstractCoreModule", "{entry["category"]}")' in text
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pages_name_only_files_that_exist(page):
-    text = page.read_text(encoding="utf-8")
-    linked = [page.parent / name for name in re.findall(r"\]\(([^)#:]+)\)", text)]
-    scripts = [ROOT / name for name in re.findall(r"(Testing/[\w/]+\.py)", text)]
-    assert [path for path in (*linked, *scripts) if not path.exists()] == []
 
 
 def test_every_requirement_of_the_tiers_says_who_has_to_do_what():
