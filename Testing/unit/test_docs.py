@@ -69,7 +69,7 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
 def site(tmp_path_factory):
     """The site, built strictly by a process that cannot reach any network."""
     folder = tmp_path_factory.mktemp("site")
-    built = run("-c", OFFLINE, "build", "--strict", "--quiet", "--config-file", ROOT / "mkdocs.yml", "-d", folder)
+    built = run("-c", OFFLINE, "build", "--strict", "--config-file", ROOT / "mkdocs.yml", "-d", folder)
     assert built.returncode == 0, built.stderr[-3000:]
     return folder
 
