@@ -51,13 +51,20 @@ def main() -> None:
         nodes = logic.detect(node, detector_for(contrast), progress=lambda stage, part: print(f"{part:4.0%} {stage}"))
         record = logic.record(node)
         print(contrast, record.warnings)
-        center = [column(nodes.findings_table, f"centroid_{axis}")[0] for axis in "ras"]
+        center = highest(nodes.anomaly_map)
         pictures[contrast] = scan_and_map(views, node, nodes, center)
     draw_three_contrasts(pictures)
     nodes.segmentation.GetDisplayNode().SetVisibility(True)
     draw_overlay(views, node, nodes, center, record)
     draw_comparison(views, node, nodes, center, record)
     draw_profile(nodes, record)
+
+
+def highest(volume):
+    """RAS mm of the map's highest voxel."""
+    array = slicer.util.arrayFromVolume(volume)
+    k, j, i = np.unravel_index(int(np.argmax(array)), array.shape)
+    return [float(value) for value in world_grid(volume).to_world(np.asarray([[i, j, k]]))[0]]
 
 
 def scan_and_map(views, node, nodes, center):
@@ -176,8 +183,8 @@ def draw_view(cell, picture, orientation, title=None):
 
 def save(figure, name, record):
     """Caption a picture and write it."""
-    text = f"{record.title}, findings above {record.threshold:g} outlined. {CAPTION}"
-    figure.text(0.01, 0.02, text, color="#bbbbbb", fontsize=9)
+    text = f"{record.title}, findings above {record.threshold:.2f} outlined.\n{CAPTION}"
+    figure.text(0.01, 0.015, text, color="#bbbbbb", fontsize=9)
     write(figure, SCREENSHOTS / name)
 
 
