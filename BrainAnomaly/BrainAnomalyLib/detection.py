@@ -122,7 +122,7 @@ def _collect(
 ) -> Detection:
     anomaly = score.anomaly
     native = prepared.to_native(anomaly)
-    advice = detector.threshold_for(prepared.contrast.contrast)
+    advice = detector.threshold_for(prepared.shown)
     threshold = advice.value if options.threshold is None else options.threshold
     source = advice.source if options.threshold is None else "chosen by the user"
     positions = prepared.template.grid.affine[2, 3] + prepared.template.grid.spacing[2] * np.arange(anomaly.shape[2])
@@ -136,7 +136,7 @@ def _collect(
         residual=residual,
         brain_mask=prepared.native_brain_mask,
         findings=find(native, scan.grid, prepared.template_from_native, threshold, options.minimum_mm3),
-        profile=slice_profile(anomaly, prepared.brain_mask, positions, detector.healthy_slice_means),
+        profile=slice_profile(anomaly, prepared.brain_mask, positions, detector.slice_means_for(prepared.shown)),
         template_from_native=prepared.template_from_native,
         contrast=prepared.contrast,
         quality=prepared.quality,
@@ -153,11 +153,12 @@ def _guard(
     detector: Detector, prepared: PreparedScan, anomaly: FloatArray, reconstruction: Reconstruction | None
 ) -> Guard | None:
     """The verdict on the scan as a whole, where the detector has healthy scans to compare it with."""
-    if detector.guard_bank is None:
+    bank = detector.guard_for(prepared.shown)
+    if bank is None:
         return None
     own, latent = (reconstruction.scan_scores, reconstruction.latent) if reconstruction else ({}, None)
     scores = {**scan_scores(anomaly, prepared.brain_mask), **own}
-    return assess(prepared, anomaly, scores, detector.guard_bank, latent)
+    return assess(prepared, anomaly, scores, bank, latent)
 
 
 def _native_reconstruction(
@@ -192,8 +193,7 @@ def _detector_warnings(detector: Detector, prepared: PreparedScan, guard: Guard 
     """What the user should know before believing the map."""
     if guard is not None:
         return () if guard.verdict == "in distribution" else (f"This scan is {guard.verdict}.", *guard.reasons)
-    seen = prepared.contrast
-    if seen.contrast in (*detector.contrasts, "unknown"):
+    if prepared.shown in (*detector.contrasts, "unknown"):
         return ()
-    meant = " or ".join(detector.contrasts)
-    return (f"This detector is meant for {meant}; the scan looks like {seen.contrast}. Its map may mean nothing.",)
+    meant, told = " or ".join(detector.contrasts), "looks like" if prepared.given == "unknown" else "was given as"
+    return (f"This detector is meant for {meant}; the scan {told} {prepared.shown}. Its map may mean nothing.",)

@@ -14,11 +14,12 @@ from BrainAnomalyLib.detectors.registry import load_detector, trainable_names
 from BrainAnomalyLib.errors import BrainAnomalyError, Cancelled, OptionsError
 from BrainAnomalyLib.packages.read import Package, read_package
 from BrainAnomalyLib.preparation.recipe import Recipe
+from BrainAnomalyLib.resources import resources_folder
 from BrainAnomalyLib.service.jobs import in_plain_words
 
 from .cache.cached_scans import CachedScan
 from .cache.cohort_preparation import prepare_cohort
-from .calibrate.calibration_run import calibrated
+from .calibrate.kinds import calibrated
 from .export.package_export import preset_summary, recalibrated_package
 from .run.run_folder import Event, Paused, RunFolder, running_process
 from .training_job import TrainingJob, check_place, run_training, trainable
@@ -54,8 +55,6 @@ def calibrate(settings: dict[str, Any], listener: Listener = None) -> Package:
     check_place(settings["out"])
     package = read_package(settings["package"])
     detector = load_detector(package.metadata["detector"], settings["package"], settings["device"])
-    if not isinstance(detector, LearnedDetector):
-        raise OptionsError(f"The detector '{detector.name}' has no calibration of its own.")
     settings["contrast"] = settings["contrast"] or package.metadata["contrasts"][0]
     with told(settings["run"], listener) as run, run.working():
         run.clear_control()
@@ -66,6 +65,15 @@ def calibrate(settings: dict[str, Any], listener: Listener = None) -> Package:
         fresh = recalibrated_package(settings["out"], package, outcome)
         run.event("finished", package=str(settings["out"]), calibration=fresh.metadata["calibration"])
         return fresh
+
+
+def rebuild_package(settings: dict[str, Any], listener: Listener = None) -> Path:
+    """Make what a recipe says (``recipes.rebuild``); parts come from the embedded packages unless settings differ."""
+    from .recipes.rebuild import RebuildJob, rebuild
+
+    job = RebuildJob(**{**settings, "packages": settings["packages"] or resources_folder() / "Models"})
+    with told(job.run, listener) as run:
+        return rebuild(job, run)
 
 
 def trainable_families() -> list[dict[str, Any]]:

@@ -70,6 +70,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     calibrate.add_argument("--out", type=Path, required=True, metavar="NEW", help="new folder for the package")
     calibrate.add_argument("--site", default="", metavar="TEXT", help="name of the site or scanner")
     calibrate.add_argument("--device", choices=get_args(Device), default="auto")
+    rebuild = commands.add_parser(
+        "rebuild", parents=[common], help="make a shipped package, or one like it, by a recipe"
+    )
+    _add_rebuild(rebuild)
     listing = commands.add_parser("detectors", parents=[common], help="list the detectors that can be trained")
     listing.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(arguments)
@@ -122,6 +126,13 @@ def _calibrate(options: argparse.Namespace, output: TextIO, messages: TextIO) ->
     print(f"Package: {package.folder}\n{RESEARCH_USE}", file=output)
 
 
+def _rebuild(options: argparse.Namespace, output: TextIO, messages: TextIO) -> None:
+    from .runs import rebuild_package
+
+    out = rebuild_package(_settings(options), _listener(options, messages))
+    print(f"Package: {out}\n{RESEARCH_USE}", file=output)
+
+
 def _detectors(options: argparse.Namespace, output: TextIO, messages: TextIO) -> None:
     from .runs import trainable_families
 
@@ -138,6 +149,7 @@ _COMMANDS: dict[str, Command] = {
     "train": _train,
     "prepare": _prepare,
     "calibrate": _calibrate,
+    "rebuild": _rebuild,
     "detectors": _detectors,
 }
 
@@ -156,7 +168,8 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         settings["run"] = out.with_name(f"{out.name}.training")
     if settings["cache"] is None:
         settings["cache"] = settings["run"].absolute().parent / "prepared-scans"
-    settings["exclude"] = tuple(settings["exclude"])
+    if "exclude" in settings:
+        settings["exclude"] = tuple(settings["exclude"])
     return settings
 
 
@@ -183,6 +196,22 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patience", type=int, default=0, metavar="N", help="end after N validations without a better")
     parser.add_argument("--site", default="", metavar="TEXT", help="name of the site or scanner of the scans")
     parser.add_argument("--license", default="", metavar="TEXT", help="license of the package")
+
+
+def _add_rebuild(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="folder with a recipe.json")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data the recipe names")
+    parser.add_argument("--out", type=Path, required=True, metavar="PACKAGE", help="new folder for what is made")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: PACKAGE.training)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="prepared scans (default: beside the run)")
+    parser.add_argument(
+        "--packages", type=Path, metavar="DIR", help="packages of the recipe's parts (default: embedded)"
+    )
+    parser.add_argument("--weights", type=Path, metavar="PACKAGE", help="take this package's network, do not train")
+    parser.add_argument("--steps", type=int, default=0, metavar="N", help="default: the recipe's")
+    parser.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="finish the training in this time")
+    parser.add_argument("--device", choices=get_args(Device), default="auto")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that prepare scans")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

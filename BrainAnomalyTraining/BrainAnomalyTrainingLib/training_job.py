@@ -20,9 +20,9 @@ from BrainAnomalyLib.packages.read import Package
 from .cache.cached_scans import CachedScan
 from .cache.cohort_preparation import prepare_cohort, read_cohort
 from .calibrate.calibration import FEWEST_SCANS
-from .calibrate.calibration_run import calibrated
+from .calibrate.kinds import calibrated
 from .cohort.cohort import SMALLEST_COHORT, subject_parts
-from .export.package_export import Provenance, export_package
+from .export.package_export import Provenance, Statement, export_package
 from .run.run_folder import JOB, Event, RunFolder
 from .train.examples import ExampleWriter
 from .train.tensorboard_log import tensorboard_listener
@@ -151,7 +151,7 @@ def _train_and_export(
         batch=preset.batch,
         seconds=seconds,
         losses=trainer.last_losses,
-        license=job.license,
+        statement=Statement(license=job.license),
     )
     package = export_package(job.out, trainer.detector(), outcome, provenance)
     run.event("finished", package=str(job.out), calibration=package.metadata["calibration"])

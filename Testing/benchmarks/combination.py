@@ -36,6 +36,7 @@ from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.scoring.evidence import weighted_evidence
 from BrainAnomalyTrainingLib.cohort.cohort import shared_t1w_cohort, split_subjects
+from BrainAnomalyTrainingLib.recipes.stroke_slices import template_slice
 from cached_scans import cached_scans
 from inserted_lesions import LesionCase, insert_lesion, insert_scattered, lesion_shapes
 
@@ -65,7 +66,7 @@ def soop_cases(data: Path) -> Iterator[Case]:
         slab = soop_slices.as_slab(slices, index)
         made = soop_slices.slab_maps(detector, slab)
         truth, parts = slices.lesion[..., index], detector.score(slab, made)
-        level, inside = soop_slices.template_slice(), slices.brain_mask[..., index]
+        level, inside = template_slice(), slices.brain_mask[..., index]
         yield truth[inside], [parts.components[name][:, :, level][inside] for name in detector.component_names()]
 
 

@@ -38,9 +38,10 @@ from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.scoring.residuals import cleaned
 from BrainAnomalyTrainingLib.calibrate.calibration_statistics import HealthyResidual, ResidualSums
 from BrainAnomalyTrainingLib.export.package_export import preset_summary
+from BrainAnomalyTrainingLib.recipes.stroke_slices import Slices, training_slices
 from family_proof import HELD_OUT_SCANS, TRAINING_SCANS, prepared_healthy, prove, train_small
 from inserted_lesions import insert_lesion, lesion_shapes
-from soop_slices import Slices, load
+from soop_slices import load
 from voxel_scores import average_precision, best_dice
 
 CALIBRATION_SCANS, LESION_SCANS = 4, 3
@@ -70,7 +71,7 @@ def training_free(name: str, data: Path) -> dict[str, Any]:
     seconds = time.process_time() - started
     truth, score = lesion[found.brain_mask], found.anomaly[found.brain_mask]
     scores = {"mslub_flair_ap": average_precision(truth, score), "mslub_flair_dice": best_dice(truth, score)}
-    return {"seconds_per_scan": seconds, **scores, **(soop_histogram(load(data)[2]) if name == "histogram" else {})}
+    return {"seconds_per_scan": seconds, **scores, **(soop_histogram(load(data)[1]) if name == "histogram" else {})}
 
 
 def soop_histogram(test: Slices) -> dict[str, float]:
@@ -146,7 +147,8 @@ def mslub_t1w(detector: LearnedDetector, rms: np.ndarray, data: Path) -> dict[st
 
 def soop(family: type[LearnedDetector], data: Path) -> dict[str, float]:
     """The small preset trained on lesion-free FLAIR slices, scored on the test subjects' slices."""
-    training, calibration, test = load(data)
+    calibration, test = load(data)
+    training = training_slices(data / "soop_flair_2d")
     detector = train_small(family, [training.scan()])
     rms = np.sqrt(np.mean(_raw(detector, calibration) ** 2, axis=-1))
     smooth = ndimage.gaussian_filter(rms, 2.0)[..., None]

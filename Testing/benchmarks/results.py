@@ -50,6 +50,7 @@ from BrainAnomalyLib.scoring.guard import assess
 from BrainAnomalyLib.scoring.residuals import cleaned
 from BrainAnomalyLib.scoring.scan_level import scan_scores
 from BrainAnomalyTrainingLib.cohort.cohort import CohortScan, shared_t1w_cohort, split_subjects
+from BrainAnomalyTrainingLib.recipes.stroke_slices import Slices, template_slice
 from cached_scans import cached_scans
 from inserted_lesions import LesionCase, insert_lesion, insert_texture, lesion_shapes
 
@@ -105,8 +106,8 @@ def mslub(data: Path) -> None:
 
 def soop(data: Path) -> None:
     """Rows of the stroke slices."""
-    _, calm, test = soop_slices.load(data)
-    ways: dict[str, Callable[[soop_slices.Slices], np.ndarray]] = {
+    calm, test = soop_slices.load(data)
+    ways: dict[str, Callable[[Slices], np.ndarray]] = {
         "histogram": _equalized,
         "brain-normalized intensity": lambda slices: slices.image,
         "any_contrast": lambda slices: _both(slices)["network"],
@@ -127,7 +128,7 @@ def soop(data: Path) -> None:
     table(f"SOOP, {count} axial FLAIR slices of test subjects with and without acute lesions, 2 mm", head, rows())
 
 
-def _equalized(slices: soop_slices.Slices) -> np.ndarray:
+def _equalized(slices: Slices) -> np.ndarray:
     planes = [
         equalize(slices.image[..., index], slices.brain_mask[..., index]) for index in range(slices.image.shape[2])
     ]
@@ -135,7 +136,7 @@ def _equalized(slices: soop_slices.Slices) -> np.ndarray:
 
 
 @cache
-def _both(slices: soop_slices.Slices) -> dict[str, np.ndarray]:
+def _both(slices: Slices) -> dict[str, np.ndarray]:
     """Maps of the network and the tissue reference, and their evidence together, each slice for itself."""
     detector = load_detector("combined")
     assert isinstance(detector, CombinedDetector)
@@ -144,11 +145,11 @@ def _both(slices: soop_slices.Slices) -> dict[str, np.ndarray]:
         slab = soop_slices.as_slab(slices, index)
         made = soop_slices.slab_maps(detector, slab)
         for name, volume in {**made.parts, "combined": detector.score(slab, made).anomaly}.items():
-            found.setdefault(name, []).append(volume[:, :, soop_slices.template_slice()])
+            found.setdefault(name, []).append(volume[:, :, template_slice()])
     return {name: np.stack(planes, axis=-1) for name, planes in found.items()}
 
 
-def _as_scans(slices: soop_slices.Slices, maps: np.ndarray) -> list[EvaluatedScan]:
+def _as_scans(slices: Slices, maps: np.ndarray) -> list[EvaluatedScan]:
     return [
         EvaluatedScan(
             str(index),
@@ -286,9 +287,10 @@ def _healthy_row(
         anomaly = cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
         nothing = np.zeros_like(prepared.brain_mask)
         made.append(EvaluatedScan(scan.subject, anomaly, nothing, prepared.brain_mask, _VOXEL_MM3))
-        assert detector.guard_bank is not None
+        bank = detector.guard_for("T1w")
+        assert bank is not None
         scores = {**scan_scores(anomaly, prepared.brain_mask), **reconstruction.scan_scores}
-        passed.append(assess(prepared, anomaly, scores, detector.guard_bank, reconstruction.latent).verdict)
+        passed.append(assess(prepared, anomaly, scores, bank, reconstruction.latent).verdict)
     advice, known = detector.threshold, [verdict == "in distribution" for verdict in passed]
     volumes = false_positives(made, advice.value).ml_per_scan
     kept = [volume for volume, own in zip(volumes, known, strict=True) if own]

@@ -233,4 +233,4 @@ def test_jobs_are_understood_by_the_command_line(library, tmp_path):
     assert "no package" in again.problem()
     options = parse(again.arguments())
     assert (options.package, options.folder, options.out) == (source, tmp_path, job.target.package)
-    assert (options.site, options.exclude) == ("Ward 3", ["sub-1"])
+    assert (options.site, options.exclude, options.contrast) == ("Ward 3", ["sub-1"], "T1w")

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
-from BrainAnomalyLib.detectors.baselines.tissue import TissueDetector
 from BrainAnomalyLib.detectors.learning import Batch
-from BrainAnomalyLib.detectors.registry import detector_for, embedded_folder, load_detector, trainable_names
 from BrainAnomalyLib.detectors.shipped.any_contrast import AnyContrastConfig, AnyContrastDetector
-from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector, CombinedT1wDetector, at_2_mm, table_name
 from BrainAnomalyLib.detectors.shipped.lesion_synthesis import (
     Groups,
     lesion_group,
@@ -23,26 +18,25 @@ from BrainAnomalyLib.detectors.shipped.lesion_synthesis import (
     with_lesions,
 )
 from BrainAnomalyLib.errors import PackageError
-from BrainAnomalyLib.io.volumes import read_scan
-from BrainAnomalyLib.packages.read import read_package
-from BrainAnomalyLib.preparation.pipeline import prepare
-from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyLib.preparation.space.template import load_template
 from BrainAnomalyLib.scoring.evidence import (
     LEVELS,
     MOST_EVIDENCE,
     evidence,
-    evidence_table,
     on_healthy_scale,
     weighted_evidence,
 )
-from BrainAnomalyLib.scoring.guard import assess
-from BrainAnomalyLib.scoring.normal_level import smoothed_inside
-from BrainAnomalyLib.scoring.scan_level import scan_scores
-from family_proof import SCANS, on_template, prove, with_blob
+from BrainAnomalyTrainingLib.calibrate.calibration_statistics import PooledQuantiles
+from BrainAnomalyTrainingLib.calibrate.healthy_fits import evidence_table
+from family_proof import prove
 from shared_data import needs
 
 GROUPS = Groups(many=0.3, paired=0.4)
+
+
+def table_of(values: np.ndarray) -> np.ndarray:
+    pooled = PooledQuantiles()
+    pooled.add(values)
+    return evidence_table(pooled)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -185,7 +179,7 @@ def test_a_short_training_marks_lesions_it_was_never_shown():
 
 def test_evidence_is_minus_log_p_inside_the_table_rises_beyond_it_and_is_bounded():
     healthy = np.random.default_rng(0).exponential(size=400_000).astype(np.float32)
-    table = evidence_table(healthy)
+    table = table_of(healthy)
     np.testing.assert_allclose(evidence(table, table), LEVELS, atol=1e-3)
     # For exponential values, p = exp(-x).
     np.testing.assert_allclose(evidence(np.float32([2.3026, 4.6052]), table), [1.0, 2.0], atol=0.03)
@@ -195,7 +189,7 @@ def test_evidence_is_minus_log_p_inside_the_table_rises_beyond_it_and_is_bounded
 
 def test_a_map_that_is_raised_or_lowered_everywhere_comes_back_and_one_with_a_lesion_stays():
     healthy = np.random.default_rng(1).exponential(size=100_000).astype(np.float32)
-    table, inside = evidence_table(healthy), np.ones(healthy.shape, dtype=bool)
+    table, inside = table_of(healthy), np.ones(healthy.shape, dtype=bool)
     np.testing.assert_allclose(on_healthy_scale(3.0 * healthy, inside, table), healthy, rtol=0.02)
     np.testing.assert_allclose(on_healthy_scale(0.7 * healthy, inside, table), healthy, rtol=0.02)
     np.testing.assert_allclose(on_healthy_scale(0.3 * healthy, inside, table), 0.5 * healthy, rtol=0.02)
@@ -208,116 +202,9 @@ def test_a_map_that_is_raised_or_lowered_everywhere_comes_back_and_one_with_a_le
 
 def test_evidence_of_a_map_that_is_mostly_zero_is_zero_there():
     healthy = np.concatenate([np.zeros(9000), np.linspace(0.1, 1.0, 1000)]).astype(np.float32)
-    table = evidence_table(healthy)
+    table = table_of(healthy)
     assert evidence(np.float32([0.0]), table)[0] == 0.0
     assert evidence(np.float32([1.0]), table)[0] > 2.5
     maps = [np.float32([1.0, 3.0]), np.float32([3.0, 3.0])]
     np.testing.assert_array_equal(weighted_evidence(maps, (1.0, 1.0)), [2.0, 3.0])
     np.testing.assert_array_equal(weighted_evidence(maps, (3.0, 1.0)), [1.5, 3.0])
-
-
-def flair_like():
-    """The template's tissues at FLAIR intensities, with a bright lesion in white matter."""
-    template = load_template("template_1mm")
-    mask = template.white_matter + template.gray_matter + template.cerebrospinal_fluid > 0.5
-    image = template.white_matter + 1.15 * template.gray_matter + 0.4 * template.cerebrospinal_fluid
-    noise = np.random.default_rng(0).normal(scale=0.03, size=image.shape)
-    prepared = on_template((image + noise).astype(np.float32), mask, Recipe(grid="template_1mm"))
-    lesion = np.zeros_like(mask)
-    center = np.argwhere(template.white_matter > 0.98)
-    place = center[len(center) // 3]
-    distance = np.linalg.norm(np.indices(mask.shape).T - place, axis=-1).T
-    lesion[(distance < 6.0) & mask] = True
-    return replace(prepared, image=np.where(lesion, 1.6, prepared.image).astype(np.float32)), lesion
-
-
-def test_the_combined_map_has_all_components_and_sees_a_bright_lesion():
-    prepared, lesion = flair_like()
-    assert prepared.contrast.contrast == "FLAIR"
-    detector = load_detector("combined", device="cpu")
-    reconstruction = detector.reconstruct(prepared)
-    score = detector.score(prepared, reconstruction)
-    assert set(score.components) == {"tissue", "network", "asymmetry"}
-    for part in score.components.values():
-        assert part[lesion].mean() > 3 * part[score.evaluated & ~lesion].mean()
-    weights = detector.config
-    names = (("tissue", weights.anatomy), ("network", weights.network), ("asymmetry", weights.asymmetry))
-    total = sum(weight for _, weight in names)
-    expected = sum(score.components[name] * weight for name, weight in names) / total
-    np.testing.assert_allclose(score.anomaly, expected, atol=1e-5)
-    assert (score.anomaly[lesion] > detector.threshold_for("FLAIR").value).mean() > 0.5
-    assert reconstruction.pseudo_healthy[lesion].mean() < prepared.image[lesion].mean()
-    np.testing.assert_array_equal(score.evaluated, TissueDetector().score(prepared, None).evaluated)
-
-
-@needs("ds002748_t1_brain_2mm")
-def test_t1w_is_judged_by_both_networks_with_a_guard_and_calibrated_thresholds():
-    detector = load_detector("combined_t1w", device="cpu")
-    assert isinstance(detector, CombinedT1wDetector)
-    healthy = prepare(read_scan(SCANS / "sub-01_T1w.nii.gz", "T1w"), detector.recipe)
-    plain = detector.score(healthy, detector.reconstruct(healthy))
-    assert set(plain.components) == {"denoising", "network", "asymmetry", "normative"}
-    mean = weighted_evidence([plain.components[name] for name in detector.component_names()], detector.weights)
-    np.testing.assert_allclose(plain.anomaly, smoothed_inside(mean, plain.evaluated, 1.2), atol=1e-5)
-    advice = detector.threshold_for("T1w")
-    assert advice is not None
-    assert set(advice.by_false_positive_rate) >= {0.01, 0.05}
-    rates = [float((plain.anomaly[healthy.brain_mask] > at).mean()) for at in advice.by_false_positive_rate.values()]
-    assert all(abs(np.log(own / rate)) < 1.5 for own, rate in zip(rates, advice.by_false_positive_rate, strict=True))
-    ill, changed = with_blob(healthy, 0.35)
-    found = detector.score(ill, detector.reconstruct(ill)).anomaly
-    assert found[changed].mean() > 3 * plain.anomaly[changed].mean()
-    assert detector.guard_bank.contrasts == ("T1w",)
-    scores = scan_scores(plain.anomaly, healthy.brain_mask)
-    assert assess(healthy, plain.anomaly, scores, detector.guard_bank).verdict != "out of distribution"
-    inverted = replace(healthy, image=np.where(healthy.brain_mask, 1.5 - healthy.image, 0.0).astype(np.float32))
-    bad = detector.score(inverted, detector.reconstruct(inverted)).anomaly
-    scores = scan_scores(bad, inverted.brain_mask)
-    assert assess(inverted, bad, scores, detector.guard_bank).verdict == "out of distribution"
-    assert detector.config.anatomy_package == load_detector("denoising", device="cpu").package_identity
-
-
-def test_t1w_says_nothing_where_healthy_scans_have_no_brain_and_counts_by_the_place():
-    detector = load_detector("combined_t1w", device="cpu")
-    assert isinstance(detector, CombinedT1wDetector)
-    template = load_template("template_2mm")
-    everywhere = on_template(template.brain, np.ones_like(template.brain_mask), detector.recipe)
-    inside = detector.evaluated(everywhere)
-    assert inside[template.brain_mask].mean() > 0.97
-    outside = ndimage.distance_transform_edt(~template.brain_mask, sampling=2.0) > 12.0
-    assert not inside[:, :, 48:][outside[:, :, 48:]].any(), "above the brain stem"
-    for name in ("denoising", "network", "asymmetry"):
-        level = 1.0 / detector.levelled(name, np.ones(template.grid.shape, dtype=np.float32))[template.brain_mask]
-        assert 0.7 < level.min() < 0.95 < np.median(level) < 1.05 < 1.1 < level.max() < 5.0
-
-
-def test_the_scan_on_the_networks_grid_keeps_its_intensities():
-    prepared, _ = flair_like()
-    small = at_2_mm(prepared)
-    assert small.image.shape == small.template.grid.shape
-    sure = small.brain_mask & (small.template.white_matter > 0.95)
-    assert float(np.median(small.image[sure])) == pytest.approx(1.0, abs=0.03)
-
-
-def test_contrasts_choose_what_measured_best_and_one_package_serves_all():
-    assert [detector_for(name) for name in ("T1w", "FLAIR", "T2w", "PD")] == [
-        "combined_t1w", "combined", "tissue", "tissue",
-    ]  # fmt: skip
-    assert not {"combined", "combined_t1w"} & set(trainable_names())
-    assert embedded_folder("combined") == embedded_folder("combined_t1w") == embedded_folder("any_contrast")
-    detector = load_detector("combined", device="cpu")
-    assert isinstance(detector, CombinedDetector)
-    assert detector.threshold_for("T2w").value != detector.threshold_for("FLAIR").value
-    assert detector.package_identity == load_detector("any_contrast", device="cpu").package_identity
-
-
-def test_a_package_without_tables_is_refused_in_words(tmp_path, monkeypatch):
-    package = read_package(embedded_folder("any_contrast"))
-    bare = {name: value for name, value in package.calibration().items() if not name.startswith("evidence_")}
-    monkeypatch.setattr(type(package), "calibration", lambda self: bare)
-    with pytest.raises(PackageError, match="no evidence tables"):
-        CombinedDetector.from_package(package, "cpu")
-
-
-def test_tables_are_named_by_component_and_contrast():
-    assert table_name("tissue", "T2w") == "evidence_tissue_T2w"

@@ -24,7 +24,7 @@ from BrainAnomalyTrainingLib.calibrate.calibration import (
     calibrate_maps,
     curve_thresholds,
     false_positive_ml,
-    leave_one_out_map,
+    left_out_map,
 )
 from BrainAnomalyTrainingLib.calibrate.calibration_statistics import (
     HISTOGRAM_RELATIVE_ERROR,
@@ -96,7 +96,7 @@ def test_leaving_one_scan_out_of_the_sums_is_never_having_added_it():
     for index, residual in enumerate(residuals):
         others = _summed(residuals[:index] + residuals[index + 1 :]).rms()
         expected = cleaned((residual.absolute / np.maximum(others, 0.02)).astype(np.float32), residual.brain_mask)
-        found = leave_one_out_map(_summed(residuals), residual, 0.02)
+        found = left_out_map(_summed(residuals), residual, 0.02)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -111,7 +111,7 @@ def test_too_few_scans_are_refused_in_plain_words(count, words, tmp_path):
 
 def test_one_scan_has_no_others_to_be_scaled_by():
     with pytest.raises(CalibrationError):
-        leave_one_out_map(_summed(_residuals(1)), _residuals(1)[0], 0.02)
+        left_out_map(_summed(_residuals(1)), _residuals(1)[0], 0.02)
 
 
 # Quantiles in bounded memory
@@ -245,6 +245,25 @@ def test_realised_rates_are_those_of_scans_left_out():
     assert realised["per_scan"] == pytest.approx(by_hand, abs=3e-4)
     assert realised["rate"] == pytest.approx(np.mean(by_hand), abs=3e-4)
     assert realised["low"] < 0.05 < realised["high"]
+
+
+def test_another_scan_of_the_same_person_is_left_out_too():
+    twice = [*COHORT[:5], (smooth_map(99, level=2.0), ball()), (smooth_map(99, level=2.0), ball())]
+    names = [*"abcde", "f", "f"]
+    apart = calibrate_maps(twice, VOXEL_MM3).realised["voxel_rates"]["0.01"]["per_scan"]
+    together = calibrate_maps(twice, VOXEL_MM3, subjects=names).realised["voxel_rates"]["0.01"]["per_scan"]
+    alone = calibrate_maps(twice[:6], VOXEL_MM3).realised["voxel_rates"]["0.01"]["per_scan"]
+    assert together[-1] == pytest.approx(alone[-1])
+    assert together[-1] > 2 * apart[-1]
+
+
+def test_another_residual_of_the_same_person_does_not_scale_a_map():
+    residuals = _residuals()
+    found = left_out_map(_summed(residuals), residuals[0], 0.02, False, residuals[1:2])
+    others = _summed(residuals[2:]).rms()
+    np.testing.assert_allclose(found, residuals[0].absolute / np.maximum(others, 0.02), rtol=1e-4, atol=1e-5)
+    with pytest.raises(CalibrationError):
+        left_out_map(_summed(residuals), residuals[0], 0.02, False, residuals[1:])
 
 
 def test_an_odd_scan_shows_in_the_realised_rates():

@@ -274,6 +274,14 @@ def test_sessions_of_a_subject_stay_in_one_part_and_every_part_gets_somebody():
     assert parts != subject_parts(scans, (0.01, 0.3), seed=4)
 
 
+@pytest.mark.parametrize("subjects", [1, 2, 3])
+def test_many_scanners_of_few_subjects_give_their_share_all_the_same(subjects):
+    scans = [CohortScan(f"s{n}", f"scanner {n // subjects}", Path(str(n))) for n in range(20 * subjects)]
+    calibration, validation, training = subject_parts(scans, (0.2, 0.1), seed=7)
+    assert (len(calibration), len(validation), len(training)) == (4 * subjects, 2 * subjects, 14 * subjects)
+    assert len({scan.scanner for scan in calibration}) >= 4
+
+
 @needs("ixi_t1_2mm")
 def test_the_shared_cohort_is_found_and_split_as_published():
     found = find_scans(FOLDER / "ixi_t1_2mm")

@@ -10,7 +10,7 @@ from scipy import ndimage
 from BrainAnomalyLib.io.geometry import inverse
 from BrainAnomalyLib.preparation.space.template import load_template
 from BrainAnomalyTrainingLib.brain_mask.training import closed
-from label_map_scans import TISSUES, Anatomy, made_scan, made_scans, read_anatomy
+from BrainAnomalyTrainingLib.recipes.label_map_scans import TISSUES, Anatomy, made_scan, made_scans, read_anatomy
 from shared_data import FOLDER, needs
 
 MAPS = FOLDER / "synthseg_label_maps"
@@ -79,7 +79,7 @@ def test_a_real_label_map_is_aligned_with_the_template_however_it_is_stored(tmp_
     nibabel.save(turned, tmp_path / "training_seg_gedreht_ä.nii.gz")
     template = load_template("template_2mm")
     own = made_scan(read_anatomy(MAPS / "training_seg_03.nii.gz"), np.random.default_rng(1))
-    (other,) = made_scans(tmp_path, 1, seed=1)
+    (other,) = made_scans(tmp_path.iterdir(), 1, seed=1)
     overlaps = []
     for scan in (own, other):
         both = np.count_nonzero(scan.brain_mask & template.brain_mask)

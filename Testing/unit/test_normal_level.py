@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from BrainAnomalyLib.scoring.normal_level import covered, normal_level, on_grid, relative, smoothed_inside
+from BrainAnomalyLib.scoring.normal_level import covered, on_grid, relative, smoothed_inside
+from BrainAnomalyTrainingLib.calibrate.healthy_fits import normal_level
 
 SHAPE = (48, 56, 40)
 

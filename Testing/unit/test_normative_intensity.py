@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from BrainAnomalyLib.scoring.normative_intensity import deviation_map, normative_intensity
+from BrainAnomalyLib.scoring.normative_intensity import deviation_map
+from BrainAnomalyTrainingLib.calibrate.healthy_fits import normative_intensity
 
 SHAPE = (40, 48, 36)
 

@@ -269,6 +269,16 @@ def test_another_contrast_is_out_of_distribution_even_if_nobody_named_it():
     assert any("histogram" in reason for reason in unnamed.reasons)
 
 
+def test_a_given_contrast_counts_where_the_intensities_leave_doubts():
+    unsure = made_scan(201, contrast="unknown", given="T1w")
+    assert not any("contrast" in reason for reason in judged(unsure, made_map(201)).reasons)
+    other = judged(made_scan(201, given="T2w"), made_map(201))
+    assert other.verdict == "out of distribution"
+    assert other.reasons[0] == "The scan was given as T2w; the detector knows T1w."
+    lied = judged(made_scan(0, gray=1.2, fluid=0.4, contrast="FLAIR", given="T1w"), made_map(0))
+    assert lied.verdict == "out of distribution"
+
+
 def test_an_unsure_contrast_is_unusual():
     scan = made_scan(201, contrast="unknown")
     assert judged(scan, made_map(201)).verdict == "unusual"

@@ -8,7 +8,8 @@ family has another) divided by the root mean square that healthy scans leave at 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from copy import copy
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from ..progress import Progress, silent
 from ..scoring.guard import GuardBank, bank_from_tensors
 from .fitting import center_fit, slices_with_brain, undo_fit
 from .learning import Batch, HealthyScan, LearnedConfig, Phase, Preset, Restored, config_from_json
-from .protocol import Reconstruction, Score, ThresholdAdvice
+from .protocol import CalibrationKind, Reconstruction, Score, ThresholdAdvice
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +46,7 @@ class LearnedDetector:
     source: ClassVar[str]
     contrasts: ClassVar[tuple[Contrast, ...]] = ("T1w", "T2w", "FLAIR")
     unit: ClassVar[str] = "multiples of the healthy residual"
+    calibrated_by: ClassVar[CalibrationKind] = "residual"
     cleans_map: ClassVar[bool] = True
     dimensions: ClassVar[Literal[2, 3]]
     Config: ClassVar[type]
@@ -105,8 +107,8 @@ class LearnedDetector:
         self.recipe = self.recipe_for(config)
         self.package_identity: str | None = None
         self.threshold = UNCALIBRATED
-        self.healthy_slice_means: FloatArray | None = None
-        self.guard_bank: GuardBank | None = None
+        self.thresholds: dict[str, ThresholdAdvice] = {}
+        self._guard_bank: GuardBank | None = None
         self.calibration: dict[str, FloatArray] = {}
         if package is not None:
             self._calibrate(package)
@@ -133,9 +135,23 @@ class LearnedDetector:
         cls.check(config)
         return config
 
+    def with_calibration(self, tensors: dict[str, FloatArray]) -> Self:
+        """The same network whose map is scaled by other healthy scans; for calibration."""
+        other = copy(self)
+        other.calibration = tensors
+        return other
+
     def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
-        """The same for every contrast: a package is trained for its own."""
-        return self.threshold
+        """Its own where the package states one for the contrast, else the one of the contrast it was trained on."""
+        return self.thresholds.get(contrast, self.threshold)
+
+    def slice_means_for(self, contrast: Contrast) -> FloatArray | None:
+        """Those of the package's healthy scans, whatever the contrast."""
+        return self.calibration.get("healthy_slice_means")
+
+    def guard_for(self, contrast: Contrast) -> GuardBank | None:
+        """The package's healthy scans, whatever the contrast."""
+        return self._guard_bank
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
         """The network's restoration of the scan, 0 outside the brain and where the network saw nothing."""
@@ -213,16 +229,20 @@ class LearnedDetector:
         return np.where(mask, whole, 0.0).astype(np.float32)
 
     def _calibrate(self, package: Package) -> None:
-        self.recipe = package.recipe
         self.package_identity = package.identity
-        self.threshold = threshold_advice(package.metadata["calibration"])
         self.calibration = {name: value.float().numpy() for name, value in package.calibration().items()}
         if "healthy_rms" not in self.calibration:
             raise _misfit(package)
-        self.healthy_slice_means = self.calibration.get("healthy_slice_means")
-        self.guard_bank = bank_from_tensors(
-            self.calibration, package.metadata["calibration"], tuple(package.metadata["contrasts"])
-        )
+        stated = package.metadata.get("calibration")
+        if stated is not None:  # a network inside another package has no thresholds of its own
+            self.recipe = package.recipe
+            self.threshold, self.thresholds = threshold_advice(stated), advice_by_contrast(stated)
+            self._guard_bank = bank_from_tensors(self.calibration, stated, tuple(package.metadata["contrasts"]))
+
+
+def advice_by_contrast(calibration: dict[str, Any]) -> dict[str, ThresholdAdvice]:
+    """Thresholds of the further contrasts that a package's metadata state."""
+    return {contrast: threshold_advice(stated) for contrast, stated in calibration.get("by_contrast", {}).items()}
 
 
 def threshold_advice(calibration: dict[str, Any]) -> ThresholdAdvice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from ..io.geometry import FloatArray, MaskArray
 from ..io.volumes import Contrast
@@ -11,6 +11,11 @@ from ..preparation.prepared import PreparedScan
 from ..preparation.recipe import Recipe
 from ..progress import Progress, silent
 from ..scoring.guard import GuardBank
+
+# How a detector with a package is fitted to healthy scans that it has not learned from, which a class declares as
+# ``calibrated_by``: "residual" (its map is divided by what healthy scans leave at a place) or "evidence" (its
+# components are read off tables of healthy values). The training library has one way for each.
+CalibrationKind = Literal["residual", "evidence"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,18 @@ class ThresholdAdvice:
     by_false_positive_rate: dict[float, float]
 
 
+class WithoutCalibration:
+    """Base of detectors that have no healthy scans to compare a scan with."""
+
+    def slice_means_for(self, contrast: Contrast) -> FloatArray | None:
+        """None."""
+        return None
+
+    def guard_for(self, contrast: Contrast) -> GuardBank | None:
+        """None."""
+        return None
+
+
 class Detector(Protocol):
     """A family of methods. ``reconstruct`` may return None for methods that score directly.
 
@@ -86,13 +103,11 @@ class Detector(Protocol):
     def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
         """``threshold``, or another where the map's meaning depends on the contrast."""
 
-    @property
-    def healthy_slice_means(self) -> FloatArray | None:
-        """``slice_means`` (scans, slices) of the calibration's healthy scans, None without a calibration."""
+    def slice_means_for(self, contrast: Contrast) -> FloatArray | None:
+        """``slice_means`` (scans, slices) of the contrast's calibration's healthy scans, None without a calibration."""
 
-    @property
-    def guard_bank(self) -> GuardBank | None:
-        """What the calibration's healthy scans look like as a whole, None without a calibration."""
+    def guard_for(self, contrast: Contrast) -> GuardBank | None:
+        """What these healthy scans look like as a whole, None without a calibration."""
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction | None:
         """The pseudo-healthy reconstruction of a prepared scan."""

@@ -4,41 +4,56 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ..errors import OptionsError
 from ..io.volumes import Contrast
+from ..resources import resources_folder
 from .protocol import Detector
 
-# name -> (module, class, package folder under Resources/Models; "" for families trained by the user, None for those
-# that need no package)
-_DETECTORS: dict[str, tuple[str, str, str | None]] = {
-    "histogram": ("baselines.histogram", "HistogramDetector", None),
-    "tissue": ("baselines.tissue", "TissueDetector", None),
-    "gaussian_mixture": ("baselines.gaussian_mixture", "GaussianMixtureDetector", None),
-    "asymmetry": ("baselines.asymmetry", "AsymmetryDetector", None),
-    "voxel_z_score": ("baselines.voxel_z_score", "VoxelZScoreDetector", ""),
-    "principal_components": ("baselines.principal_components", "PrincipalComponentsDetector", ""),
-    "denoising": ("families.self_supervised.denoising", "DenoisingDetector", "denoising_t1w"),
-    "residual_autoencoder": ("families.autoencoders.residual_autoencoder", "ResidualAutoencoderDetector", ""),
-    "spatial_autoencoder": ("families.autoencoders.residual_autoencoder", "SpatialAutoencoderDetector", ""),
-    "skip_autoencoder": ("families.autoencoders.skip_autoencoder", "SkipAutoencoderDetector", ""),
-    "scale_space_autoencoder": ("families.autoencoders.scale_space_autoencoder", "ScaleSpaceAutoencoderDetector", ""),
-    "variational_autoencoder": ("families.variational.variational_autoencoder", "VariationalAutoencoderDetector", ""),
-    "context_autoencoder": ("families.variational.context_autoencoder", "ContextAutoencoderDetector", ""),
-    "mixture_autoencoder": ("families.variational.mixture_autoencoder", "MixtureAutoencoderDetector", ""),
-    "anovaegan": ("families.adversarial.anovaegan", "AnoVAEGANDetector", ""),
-    "adversarial_autoencoder": ("families.adversarial.adversarial_autoencoder", "AdversarialAutoencoderDetector", ""),
-    "f_anogan": ("families.adversarial.f_anogan", "FAnoGANDetector", ""),
-    "ganomaly": ("families.adversarial.ganomaly", "GANomalyDetector", ""),
-    "vq_transformer": ("families.variational.vq_transformer", "VQTransformerDetector", ""),
-    "simplex_diffusion": ("families.diffusion.simplex_diffusion", "SimplexDiffusionDetector", ""),
-    "conditioned_diffusion": ("families.diffusion.conditioned_diffusion", "ConditionedDiffusionDetector", ""),
-    "patched_diffusion": ("families.diffusion.patched_diffusion", "PatchedDiffusionDetector", ""),
-    "latent_diffusion": ("families.diffusion.latent_diffusion", "LatentDiffusionDetector", ""),
-    "foreign_patch": ("families.self_supervised.foreign_patch", "ForeignPatchDetector", ""),
-    "any_contrast": ("shipped.any_contrast", "AnyContrastDetector", "any_contrast"),
-    "combined": ("shipped.combined", "CombinedDetector", "any_contrast"),
-    "combined_t1w": ("shipped.combined", "CombinedT1wDetector", "any_contrast"),
+
+class _Entry(NamedTuple):
+    """Where a detector is: module, class, its embedded package (a folder under Resources/Models) if there is one, and
+    whether it is trained or fitted on a folder of healthy scans."""
+
+    module: str
+    kind: str
+    package: str = ""
+    trained: bool = False
+
+
+def _trained(module: str, kind: str, package: str = "") -> _Entry:
+    return _Entry(module, f"{kind}Detector", package, trained=True)
+
+
+_DETECTORS = {
+    "histogram": _Entry("baselines.histogram", "HistogramDetector"),
+    "tissue": _Entry("baselines.tissue", "TissueDetector"),
+    "gaussian_mixture": _Entry("baselines.gaussian_mixture", "GaussianMixtureDetector"),
+    "asymmetry": _Entry("baselines.asymmetry", "AsymmetryDetector"),
+    "voxel_z_score": _trained("baselines.voxel_z_score", "VoxelZScore"),
+    "principal_components": _trained("baselines.principal_components", "PrincipalComponents"),
+    "denoising": _trained("families.self_supervised.denoising", "Denoising", "denoising_t1w"),
+    "residual_autoencoder": _trained("families.autoencoders.residual_autoencoder", "ResidualAutoencoder"),
+    "spatial_autoencoder": _trained("families.autoencoders.residual_autoencoder", "SpatialAutoencoder"),
+    "skip_autoencoder": _trained("families.autoencoders.skip_autoencoder", "SkipAutoencoder"),
+    "scale_space_autoencoder": _trained("families.autoencoders.scale_space_autoencoder", "ScaleSpaceAutoencoder"),
+    "variational_autoencoder": _trained("families.variational.variational_autoencoder", "VariationalAutoencoder"),
+    "context_autoencoder": _trained("families.variational.context_autoencoder", "ContextAutoencoder"),
+    "mixture_autoencoder": _trained("families.variational.mixture_autoencoder", "MixtureAutoencoder"),
+    "anovaegan": _trained("families.adversarial.anovaegan", "AnoVAEGAN"),
+    "adversarial_autoencoder": _trained("families.adversarial.adversarial_autoencoder", "AdversarialAutoencoder"),
+    "f_anogan": _trained("families.adversarial.f_anogan", "FAnoGAN"),
+    "ganomaly": _trained("families.adversarial.ganomaly", "GANomaly"),
+    "vq_transformer": _trained("families.variational.vq_transformer", "VQTransformer"),
+    "simplex_diffusion": _trained("families.diffusion.simplex_diffusion", "SimplexDiffusion"),
+    "conditioned_diffusion": _trained("families.diffusion.conditioned_diffusion", "ConditionedDiffusion"),
+    "patched_diffusion": _trained("families.diffusion.patched_diffusion", "PatchedDiffusion"),
+    "latent_diffusion": _trained("families.diffusion.latent_diffusion", "LatentDiffusion"),
+    "foreign_patch": _trained("families.self_supervised.foreign_patch", "ForeignPatch"),
+    "any_contrast": _trained("shipped.any_contrast", "AnyContrast", "any_contrast"),
+    "combined": _Entry("shipped.combined", "CombinedDetector", "combined"),
+    "combined_t1w": _Entry("shipped.combined", "CombinedT1wDetector", "combined_t1w"),
 }
 
 
@@ -49,11 +64,12 @@ def detector_names() -> tuple[str, ...]:
 
 def trainable_names() -> tuple[str, ...]:
     """Names of the detectors that are trained or fitted on healthy scans."""
-    return tuple(
-        name
-        for name, (module, _, package) in _DETECTORS.items()
-        if package is not None and module != "shipped.combined"  # made of trained ones, not trained itself
-    )
+    return tuple(name for name, entry in _DETECTORS.items() if entry.trained)
+
+
+def package_free_names() -> tuple[str, ...]:
+    """Names of the detectors that need no package."""
+    return tuple(name for name, entry in _DETECTORS.items() if not _needs_package(entry))
 
 
 def detector_for(contrast: Contrast) -> str:
@@ -65,46 +81,51 @@ def detector_for(contrast: Contrast) -> str:
 
 
 def embedded_folder(name: str) -> Path | None:
-    """The embedded package that a detector rests on, None where there is none."""
-    folder = _DETECTORS[name][2]
-    return _embedded(name, folder) if folder else None
+    """The embedded package of a detector, None where there is none."""
+    folder = _DETECTORS[name].package
+    return resources_folder() / "Models" / folder if folder else None
 
 
 def load_detector(name: str, package: str | Path | None = None, device: str = "auto") -> Detector:
-    """The detector of that name; trainable ones with ``package`` (a folder) or the embedded one, on ``device``.
+    """The detector of that name; one with a package from ``package`` (a folder) or the embedded one, on ``device``.
 
     ``device`` is auto, cpu, cuda or mps. Raises OptionsError for an unknown name, PackageError for a bad package.
     """
-    detector_class, embedded = detector_class_named(name), _DETECTORS[name][2]
-    if embedded is None:
-        return _without_package(detector_class, name, package)
+    kind: Any = detector_class_named(name)
+    if not _needs_package(_DETECTORS[name]):
+        return _without_package(kind, name, package)
     from ..packages.read import read_package
 
-    return detector_class.from_package(read_package(package or _embedded(name, embedded)), device)  # type: ignore[attr-defined, no-any-return]
+    detector: Detector = kind.from_package(read_package(package or _embedded(name)), device)
+    return detector
 
 
 def detector_class_named(name: str) -> type:
     """The class of that name. Raises OptionsError for an unknown one."""
     if name not in _DETECTORS:
         raise OptionsError(f"There is no detector named '{name}'.", f"Choose one of {', '.join(_DETECTORS)}.")
-    module, class_name, _ = _DETECTORS[name]
-    found: type = getattr(import_module(f".{module}", __package__), class_name)
+    entry = _DETECTORS[name]
+    found: type = getattr(import_module(f".{entry.module}", __package__), entry.kind)
     return found
 
 
-def _embedded(name: str, folder: str) -> Path:
-    """The folder of an embedded package. Raises OptionsError where none is embedded."""
-    from ..resources import resources_folder
+def _needs_package(entry: _Entry) -> bool:
+    return entry.trained or bool(entry.package)
 
-    if not folder:
+
+def _embedded(name: str) -> Path:
+    """The folder of an embedded package. Raises OptionsError where none is embedded."""
+    folder = embedded_folder(name)
+    if folder is None:
         raise OptionsError(
             f"The detector '{name}' needs a model package of its own.",
             "Train one with 'python -m BrainAnomalyTrainingLib train', or give one you have.",
         )
-    return resources_folder() / "Models" / folder
+    return folder
 
 
-def _without_package(detector_class: type, name: str, package: str | Path | None) -> Detector:
+def _without_package(kind: Any, name: str, package: str | Path | None) -> Detector:
     if package is not None:
         raise OptionsError(f"The detector '{name}' needs no model package.", "Leave the package out.")
-    return detector_class()  # type: ignore[no-any-return]
+    detector: Detector = kind()
+    return detector

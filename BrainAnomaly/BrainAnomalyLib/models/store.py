@@ -117,18 +117,7 @@ def _user_data() -> Path:
 
 
 def _training_free() -> Iterator[Model]:
-    trainable = registry.trainable_names()
-    for name in registry.detector_names():
-        if name not in trainable:
-            folder = registry.embedded_folder(name)
-            own = _without_package(name)
-            yield own if folder is None else replace(own, **_facts_of(folder))
-
-
-def _facts_of(folder: Path) -> dict[str, Any]:
-    """Cohort and license of the embedded package that a detector rests on."""
-    package = _model(folder, embedded=True)
-    return {"cohort": package.cohort, "license": package.license, "problem": package.problem}
+    return (_without_package(name) for name in registry.package_free_names())
 
 
 def _without_package(name: str) -> Model:

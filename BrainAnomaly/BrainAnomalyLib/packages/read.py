@@ -1,8 +1,8 @@
 """Model packages: a trained model on disk, laid out like a MONAI bundle, that executes nothing when opened.
 
 configs/metadata.json       detector, config, recipe, contrasts, cohort, calibration, license (see packages/schema.py)
-models/model.safetensors    weights
-calibration.safetensors     healthy residual statistics in template space
+models/model.safetensors    weights; of several networks each under its name and a dot
+calibration.safetensors     healthy statistics in template space; of several contrasts each under its name and a dot
 docs/README.md              model card
 LICENSE                     license of weights and the attribution of their data
 SHA256SUMS.json             hash of every other file
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..errors import OptionsError, OutputError, PackageError
 from ..preparation.recipe import Recipe, recipe_from_json
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "SCHEMA", "Package", "read_metadata", "read_package", "write_hashes", "write_package"]
 
+T = TypeVar("T")
 METADATA = "configs/metadata.json"
 WEIGHTS = "models/model.safetensors"
 CALIBRATION = "calibration.safetensors"
@@ -46,21 +47,35 @@ _READABLE = 0o644
 class Package:
     """A verified package: its folder, metadata (checked against SCHEMA), preparation recipe and identity.
 
-    ``identity`` is the SHA-256 of the hash list, so equal identities mean equal files.
+    ``identity`` is the SHA-256 of the hash list, so equal identities mean equal files. Of one with several networks,
+    ``part`` is a view of one of them, whose tensors begin with ``prefix``.
     """
 
     folder: Path
     metadata: dict[str, Any]
     recipe: Recipe
     identity: str
+    prefix: str = ""
 
     def weights(self) -> dict[str, Tensor]:
         """The network's tensors by name, on the CPU."""
-        return _tensors(self.folder / WEIGHTS)
+        return below(_tensors(self.folder / WEIGHTS), self.prefix)
 
     def calibration(self) -> dict[str, Tensor]:
         """Healthy statistics by name; volumes have axes (i, j, k) on the recipe's grid."""
-        return _tensors(self.folder / CALIBRATION)
+        return below(_tensors(self.folder / CALIBRATION), self.prefix)
+
+    def part(self, name: str) -> Package:
+        """One of the networks inside, as a package of its own. Raises PackageError if there is none of that name."""
+        stated = self.metadata.get("parts", {}).get(name)
+        if stated is None:
+            raise PackageError(f"The model package '{self.folder.name}' holds no network '{name}'.", _AGAIN)
+        return replace(self, metadata={"contrasts": self.metadata["contrasts"], **stated}, prefix=f"{name}.")
+
+
+def below(tensors: dict[str, T], prefix: str) -> dict[str, T]:
+    """The tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def read_package(folder: str | Path) -> Package:

@@ -32,8 +32,9 @@ _COHORT: dict[str, Any] = {
 }
 
 # mean_ml_by_threshold: [threshold, mean mL of findings per healthy scan], thresholds rising. guard_features and
-# scan_scores name the columns and tensors of calibration.safetensors. realised: leave-one-out rates by nominal rate.
-_CALIBRATION: dict[str, Any] = {
+# scan_scores name the columns and tensors of calibration.safetensors. realised: rates of left-out scans by nominal
+# rate. rests_on: for each thing that was fitted, the healthy scans it was fitted to.
+_ONE_CALIBRATION: dict[str, Any] = {
     "type": "object",
     "required": ["scans", "quantiles", "default_threshold", "default_source"],
     "properties": {
@@ -48,6 +49,15 @@ _CALIBRATION: dict[str, Any] = {
         "site": _TEXT,
         "realised": {"type": "object"},
         "presets": {"type": "object"},
+        "rests_on": {"type": "object", "additionalProperties": _TEXT},
+    },
+}
+# by_contrast: the calibrations of a package's further contrasts.
+_CALIBRATION: dict[str, Any] = {
+    **_ONE_CALIBRATION,
+    "properties": {
+        **_ONE_CALIBRATION["properties"],
+        "by_contrast": {"type": "object", "additionalProperties": _ONE_CALIBRATION},
     },
 }
 
@@ -61,6 +71,22 @@ _TRAINING: dict[str, Any] = {
         "seconds_per_step": {"type": ["number", "null"], "minimum": 0},
         "parameters": {"type": ["integer", "object"]},
         "final_losses": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+    },
+}
+
+# The networks inside a package that holds several, by name.
+_PARTS: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": {
+        "type": "object",
+        "required": ["detector", "config"],
+        "properties": {
+            "detector": _SAID,
+            "config": {"type": "object"},
+            "name": _TEXT,
+            "version": _TEXT,
+            "training": _TRAINING,
+        },
     },
 }
 
@@ -93,10 +119,12 @@ SCHEMA: dict[str, Any] = {
         "cohort": _COHORT,
         "calibration": _CALIBRATION,
         "training": _TRAINING,
+        "parts": _PARTS,
         "timing": _TIMING,
         "license": _SAID,
         "intended_use": _SAID,
         "references": {"type": "array", "items": _TEXT},
+        "limits": {"type": "array", "items": _TEXT},
         "network_data_format": {"type": "object"},
         "monai_version": _TEXT,
         "pytorch_version": _TEXT,

@@ -93,6 +93,7 @@ def into_template(aligned: AlignedScan, recipe: Recipe) -> PreparedScan:
         quality=quality,
         brain_mask_method=aligned.brain.method,
         intensity_scale=scale,
+        given=aligned.scan.contrast,
         warnings=(
             *_warnings(aligned.scan, registration, quality, contrast),
             *artifact_warnings(aligned.scan, aligned.brain.mask, registration.scan_from_template, template),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..io.geometry import Affine, FloatArray, Grid, MaskArray, inverse, resample
+from ..io.volumes import Contrast
 from .intensity.contrast import ContrastGuess
 from .intensity.scale import IntensityScale
 from .recipe import Recipe
@@ -19,7 +20,8 @@ class PreparedScan:
     """A scan in template space (i, j, k in RAS order) and its relation to the submitted one.
 
     ``image`` is 0 outside ``brain_mask``; ``native_from_template`` maps template RAS mm to the submitted scan's
-    RAS mm; ``warnings`` are plain sentences for the user.
+    RAS mm; ``contrast`` is what the intensities tell, ``given`` what the user says; ``warnings`` are plain sentences
+    for the user.
     """
 
     image: FloatArray
@@ -34,6 +36,12 @@ class PreparedScan:
     brain_mask_method: str
     intensity_scale: IntensityScale
     warnings: tuple[str, ...] = ()
+    given: Contrast = "unknown"
+
+    @property
+    def shown(self) -> Contrast:
+        """The contrast that counts: the given one, or what the intensities tell where none was given."""
+        return self.contrast.contrast if self.given == "unknown" else self.given
 
     @property
     def template_from_native(self) -> Affine:

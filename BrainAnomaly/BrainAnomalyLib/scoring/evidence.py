@@ -23,11 +23,6 @@ _BULK = 4
 _LOWEST_BULK = 0.6
 
 
-def evidence_table(healthy: FloatArray) -> FloatArray:
-    """Quantiles of pooled healthy values (n,) at ``LEVELS``."""
-    return np.quantile(healthy, 1.0 - 10.0**-LEVELS).astype(np.float32)
-
-
 def evidence(values: FloatArray, table: FloatArray) -> FloatArray:
     """-log10 p of ``values`` (any shape), from 0 to ``MOST_EVIDENCE``."""
     steps = np.maximum.accumulate(table.astype(np.float64)) + _LEAST_RISE * np.arange(len(LEVELS))

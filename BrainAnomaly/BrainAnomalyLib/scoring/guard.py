@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ..io.geometry import Array, FloatArray
 from ..io.volumes import Contrast
-from ..preparation.intensity.contrast import ContrastGuess
 from ..preparation.prepared import PreparedScan
 from ..preparation.space.quality import RegistrationQuality
 from .conformal import p_value, refusal
@@ -29,9 +28,6 @@ from .scan_level import (
     scan_features,
     shrunk_covariance,
 )
-
-if TYPE_CHECKING:
-    pass
 
 Verdict = Literal["in distribution", "unusual", "out of distribution"]
 
@@ -168,7 +164,7 @@ def assess(
     """
     features = scan_features(prepared, anomaly)
     evidence = [
-        *_contrast_evidence(prepared.contrast, bank),
+        *_contrast_evidence(prepared, bank),
         *_registration_evidence(prepared.quality),
         *_feature_evidence(features, bank),
     ]
@@ -187,12 +183,17 @@ _UNUSUAL, _FOREIGN = 1, 2
 _Evidence = tuple[int, str]
 
 
-def _contrast_evidence(seen: ContrastGuess, bank: GuardBank) -> list[_Evidence]:
-    if not bank.contrasts or seen.contrast in bank.contrasts:
+def _contrast_evidence(prepared: PreparedScan, bank: GuardBank) -> list[_Evidence]:
+    """What is given counts where the intensities leave doubts; they are believed where they are sure."""
+    seen, known = prepared.contrast, bank.contrasts
+    meant = " or ".join(known)
+    if known and prepared.given not in (*known, "unknown"):
+        return [(_FOREIGN, f"The scan was given as {prepared.given}; the detector knows {meant}.")]
+    if not known or seen.contrast in known:
         return []
-    meant = " or ".join(bank.contrasts)
     if seen.contrast == "unknown" or seen.confidence < SURE_CONTRAST:
-        return [(_UNUSUAL, f"The contrast cannot be told for sure; the detector knows {meant}.")]
+        unsure = f"The contrast cannot be told for sure; the detector knows {meant}."
+        return [] if prepared.given in known else [(_UNUSUAL, unsure)]
     return [(_FOREIGN, f"The scan looks like {seen.contrast}; the detector knows {meant}.")]
 
 

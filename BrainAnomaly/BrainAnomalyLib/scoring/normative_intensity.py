@@ -7,18 +7,19 @@ things are, so that it also sees dark lesions which look like another tissue.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from ..io.geometry import FloatArray, MaskArray
-from .normal_level import halved, on_grid, smoothed_inside
+from .normal_level import on_grid, smoothed_inside
 
-_SMOOTHED_VOXELS = 1.0
+SMOOTHED_VOXELS = 1.0
 # What a scan's own scale is uncertain by, relative to white matter.
-_LEAST_DEVIATION = 0.03
-_FEWEST_BRAINS = 0.5
+LEAST_DEVIATION = 0.03
+
+
+NORMATIVE_MEAN, NORMATIVE_DEVIATION = "normative_mean", "normative_deviation"
 
 
 class NormativeIntensity(NamedTuple):
@@ -28,20 +29,8 @@ class NormativeIntensity(NamedTuple):
     deviation: FloatArray
 
 
-def normative_intensity(scans: Iterable[tuple[FloatArray, MaskArray]]) -> NormativeIntensity:
-    """From images (i, j, k; even sizes) and brain masks of healthy scans on one grid."""
-    count = total = squares = np.zeros(1)
-    for image, mask in scans:
-        values = smoothed_inside(image, mask, _SMOOTHED_VOXELS).astype(np.float64)
-        count, total, squares = count + mask, total + values, squares + values**2
-    brains = np.maximum(halved(count).astype(np.float64), _FEWEST_BRAINS)
-    mean = halved(total) / brains
-    variance = np.maximum(halved(squares) / brains - mean**2, 0.0)
-    return NormativeIntensity(mean.astype(np.float32), np.sqrt(variance + _LEAST_DEVIATION**2).astype(np.float32))
-
-
 def deviation_map(image: FloatArray, mask: MaskArray, normal: NormativeIntensity) -> FloatArray:
     """|z| of the smoothed image (i, j, k), 0 outside the mask."""
     mean, deviation = (on_grid(volume, image.shape) for volume in normal)
-    z = (smoothed_inside(image, mask, _SMOOTHED_VOXELS) - mean) / np.maximum(deviation, _LEAST_DEVIATION)
+    z = (smoothed_inside(image, mask, SMOOTHED_VOXELS) - mean) / np.maximum(deviation, LEAST_DEVIATION)
     return np.where(mask, np.abs(z), 0.0).astype(np.float32)

@@ -115,6 +115,7 @@ class CachedScan:
             brain_mask_method=str(self.facts["brain_mask_method"]),
             intensity_scale=IntensityScale(**self.facts["intensity_scale"]),
             warnings=self.warnings,
+            given=self.contrast,
         )
 
 

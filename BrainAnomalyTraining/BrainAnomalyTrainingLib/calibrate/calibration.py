@@ -1,13 +1,13 @@
 """Calibration on held-out healthy scans: what a detector leaves behind where nothing is wrong.
 
 Thresholds, expected false positives and scan-level banks are all measured on scans the detector never learned from,
-cleaned and scored as a user's scan is. What is said about their accuracy leaves each scan out in turn.
+cleaned and scored as a user's scan is. What is said about their accuracy leaves each subject out in turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,10 +82,13 @@ class Calibration:
 
     def entries(self) -> dict[str, Any]:
         """The ``calibration`` of a package's metadata, but for the guard's names (``GuardBank.entries``)."""
+        place = f" of {self.site}" if self.site else ""
         source = (
             f"at most {self.default_ml:g} mL of findings per healthy scan on average, "
-            f"measured on {self.scans} held-out healthy scans{f' of {self.site}' if self.site else ''}"
+            f"measured on {self.scans} held-out healthy scans{place}"
         )
+        if self.scans == 1:
+            source = f"at most {self.default_ml:g} mL of findings in one healthy scan{place}, which is no cohort"
         return {
             "scans": self.scans,
             "quantiles": {f"{rate:g}": round(value, 6) for rate, value in self.quantiles.items()},
@@ -99,13 +102,19 @@ class Calibration:
         }
 
 
-def leave_one_out_map(sums: ResidualSums, residual: HealthyResidual, floor: float, cleans: bool = True) -> FloatArray:
+def left_out_map(
+    sums: ResidualSums,
+    residual: HealthyResidual,
+    floor: float,
+    cleans: bool = True,
+    further: Sequence[HealthyResidual] = (),
+) -> FloatArray:
     """The map of one of the scans in ``sums``, scaled by the RMS map of the others; cleaned unless ``cleans`` is False.
 
-    Raises CalibrationError where there are no others.
+    ``further`` are the other scans of the same subject. Raises CalibrationError where no other subject is left.
     """
-    require_scans(sums.scans)
-    scaled = (residual.absolute / np.maximum(sums.rms(without=residual), floor)).astype(np.float32)
+    require_scans(sums.scans - len(further))
+    scaled = (residual.absolute / np.maximum(sums.rms(without=(residual, *further)), floor)).astype(np.float32)
     return cleaned(scaled, residual.brain_mask) if cleans else scaled
 
 
@@ -120,13 +129,21 @@ def require_scans(count: int) -> None:
 
 
 def calibrate_maps(
-    maps: Maps, voxel_mm3: float, minimum_mm3: float = MINIMUM_MM3, most_ml: float = MOST_ML, site: str = ""
+    maps: Maps,
+    voxel_mm3: float,
+    minimum_mm3: float = MINIMUM_MM3,
+    most_ml: float = MOST_ML,
+    site: str = "",
+    alone: bool = False,
+    subjects: Sequence[str] = (),
 ) -> Calibration:
     """Thresholds and what they realise, from cleaned maps (at least 0) of healthy scans, read several times in turn.
 
-    Raises CalibrationError for fewer than 2 scans, for values that are not finite, or for maps without any anomaly.
+    ``subjects`` says whose each map is where somebody was scanned more than once.
+    Raises CalibrationError for fewer than 2 scans (1 with ``alone``, which realises nothing that could be measured),
+    for values that are not finite, or for maps without any anomaly.
     """
-    require_scans(len(maps))
+    require_scans(len(maps) + (alone and len(maps) == 1))
     pooled = _pooled(maps)
     quantiles = {rate: pooled.quantile(1.0 - rate) for rate in RATES}
     thresholds = curve_thresholds(quantiles[RATES[-1]], pooled.highest)
@@ -142,7 +159,7 @@ def calibrate_maps(
         default_threshold=default,
         default_ml=most_ml,
         mean_ml_by_threshold=tuple(zip(thresholds.tolist(), volumes.mean(axis=0).tolist(), strict=True)),
-        realised=realised_rates(maps, pooled, thresholds, volumes, most_ml),
+        realised={} if len(maps) == 1 else realised_rates(maps, pooled, thresholds, volumes, most_ml, subjects),
         quantile_relative_error=pooled.relative_error,
         site=site,
     )
@@ -163,19 +180,29 @@ def false_positive_ml(anomaly: FloatArray, threshold: float, voxel_mm3: float, m
 
 
 def realised_rates(
-    maps: Maps, pooled: PooledQuantiles, thresholds: Array, volumes: Array, most_ml: float
+    maps: Maps,
+    pooled: PooledQuantiles,
+    thresholds: Array,
+    volumes: Array,
+    most_ml: float,
+    subjects: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What each healthy scan gets from the thresholds of all the others, as JSON values.
+    """What each healthy scan gets from the thresholds of all other subjects, as JSON values.
 
     ``voxel_rates``: by nominal rate, the mean share of a left-out scan's brain above the others' quantile, with its
     interval. ``default_threshold``: the left-out scans' findings in mL at the others' default threshold (between the
     curve's thresholds by linear interpolation), and the share of scans with more than ``most_ml``.
     """
-    above = np.asarray([_left_out_rates(anomaly[mask], pooled) for anomaly, mask in maps])
-    left_out_ml = np.asarray([_left_out_ml(index, thresholds, volumes, most_ml) for index in range(len(volumes))])
+    whose = np.asarray(subjects or [str(index) for index in range(len(volumes))])
+    own = _histograms(maps, whose)
+    pairs = zip(maps, whose, strict=True)
+    above = np.asarray([_left_out_rates(anomaly[mask], pooled.counts - own[name]) for (anomaly, mask), name in pairs])
+    left_out_ml = np.asarray(
+        [_left_out_ml(index, whose != whose[index], thresholds, volumes, most_ml) for index in range(len(volumes))]
+    )
     over = counted_rate(int(np.count_nonzero(left_out_ml > most_ml)), len(volumes))
     return {
-        "method": "each healthy scan left out in turn; 95 % intervals (Clopper-Pearson)",
+        "method": "each healthy subject left out in turn; 95 % intervals (Clopper-Pearson)",
         "voxel_rates": {
             f"{rate:g}": {**_rate_json(clustered_rate(column)), "per_scan": [round(float(r), 6) for r in column]}
             for rate, column in zip(RATES, above.T, strict=True)
@@ -222,6 +249,7 @@ class CohortCalibrator:
         self._scores: list[dict[str, float]] = []
         self._latents: list[Array] = []
         self._slices: list[Array] = []
+        self._subjects: list[str] = []
         self._voxel_mm3 = 0.0
 
     def add(
@@ -230,11 +258,14 @@ class CohortCalibrator:
         anomaly: FloatArray,
         scores: Mapping[str, float] | None = None,
         latent: Array | None = None,
+        subject: str = "",
     ) -> None:
         """One healthy scan with its final map on the template grid, and the detector's own scan-level scores and code.
 
-        The map must be made as a user's is, but scaled by the other healthy scans (``leave_one_out_map``).
+        The map must be made as a user's is, but by what was fitted to other subjects (``left_out_map``). ``subject``
+        says whose it is; a scan without one counts as another subject.
         """
+        self._subjects.append(subject or f"scan {len(self)}")
         _require_map(anomaly, prepared.brain_mask)
         self._maps.add(anomaly, prepared.brain_mask)
         self._features.append(scan_features(prepared, anomaly))
@@ -243,9 +274,25 @@ class CohortCalibrator:
         self._slices.append(slice_means(anomaly, prepared.brain_mask))
         self._voxel_mm3 = prepared.template.grid.voxel_volume_mm3
 
-    def finish(self, contrasts: tuple[Contrast, ...], site: str = "", most_ml: float = MOST_ML) -> CohortCalibration:
-        """The calibration of all scans so far, for a package of these contrasts. Raises CalibrationError."""
-        calibration = calibrate_maps(self._maps, self._voxel_mm3, most_ml=most_ml, site=site)
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def finish(
+        self,
+        contrasts: tuple[Contrast, ...],
+        site: str = "",
+        most_ml: float = MOST_ML,
+        method: str = "",
+        alone: bool = False,
+    ) -> CohortCalibration:
+        """The calibration of all scans so far, for a package of these contrasts. Raises CalibrationError.
+
+        ``method`` says how left-out scans were treated where that is more than ``realised_rates`` does; ``alone``
+        allows a single scan.
+        """
+        whose = self._subjects
+        stated = calibrate_maps(self._maps, self._voxel_mm3, MINIMUM_MM3, most_ml, site, alone, whose)
+        calibration = replace(stated, realised=stated.realised | ({"method": method} if method else {}))
         names = [name for name in self._scores[0] if all(name in scores for scores in self._scores)]
         scores = {name: np.asarray([scan[name] for scan in self._scores]) for name in names}
         finite = {name: values for name, values in scores.items() if np.isfinite(values).all()}
@@ -285,14 +332,21 @@ def _default_threshold(thresholds: Array, means: Array, most_ml: float, mean_ml:
     return high
 
 
-def _left_out_rates(values: FloatArray, pooled: PooledQuantiles) -> list[float]:
-    """Share of a scan's voxels above the quantiles of all other scans."""
-    others = pooled.counts - histogram(values)
+def _histograms(maps: Maps, whose: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
+    """Counts of every subject's values."""
+    counts: dict[str, NDArray[np.int64]] = {}
+    for (anomaly, mask), name in zip(maps, whose, strict=True):
+        counts[name] = counts.get(name, 0) + histogram(anomaly[mask])
+    return counts
+
+
+def _left_out_rates(values: FloatArray, others: NDArray[np.int64]) -> list[float]:
+    """Share of a scan's voxels above the quantiles of all other subjects."""
     return [float(np.mean(values > histogram_quantile(others, 1.0 - rate))) for rate in RATES]
 
 
-def _left_out_ml(index: int, thresholds: Array, volumes: Array, most_ml: float) -> float:
-    means = np.delete(volumes, index, axis=0).mean(axis=0)
+def _left_out_ml(index: int, others: MaskArray, thresholds: Array, volumes: Array, most_ml: float) -> float:
+    means = volumes[others].mean(axis=0)
     first = int(np.argmax(means <= most_ml))
     if first == 0:
         return float(volumes[index, 0])

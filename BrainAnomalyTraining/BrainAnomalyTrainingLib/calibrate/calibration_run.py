@@ -17,10 +17,11 @@ from BrainAnomalyLib.detectors.learned import LearnedDetector
 from BrainAnomalyLib.detectors.protocol import Reconstruction
 from BrainAnomalyLib.io.geometry import FloatArray
 from BrainAnomalyLib.io.volumes import Contrast
+from BrainAnomalyLib.scoring.residuals import cleaned
 
 from ..cache.cached_scans import CachedScan
 from ..run.run_folder import RunFolder
-from .calibration import CohortCalibrator, leave_one_out_map, require_scans
+from .calibration import CohortCalibrator, left_out_map, require_scans
 from .calibration_statistics import HealthyResidual, ResidualSums
 
 # Part of the work that is reconstruction; the rest is cleaning and counting.
@@ -30,41 +31,64 @@ _RECONSTRUCTION_SHARE = 0.7
 @dataclass(frozen=True, eq=False)
 class CalibrationOutcome:
     """The ``calibration`` entry of a package's metadata, the tensors of its ``calibration.safetensors``, and the mean
-    time of a scan's reconstruction on ``device``."""
+    time of a scan's reconstruction on ``device``. With ``of_contrast`` they are of ``contrast`` alone, and a package
+    keeps those of its other contrasts."""
 
     entry: dict[str, Any]
     tensors: dict[str, Tensor]
     seconds_per_scan: float
     device: str
+    contrast: Contrast
+    of_contrast: bool = False
 
 
-def calibrated(
+def calibrated_by_residual(
     detector: LearnedDetector, scans: Sequence[CachedScan], run: RunFolder, site: str = ""
 ) -> CalibrationOutcome:
     """Calibrate ``detector`` on held-out healthy scans of ``site``; maps wait in the run folder and are always removed.
 
-    Each scan's map is scaled by the residuals of all the others, as a new scan's would be. Raises CalibrationError,
+    Each scan's map is scaled by the residuals of all other subjects, as a new scan's would be. Raises CalibrationError,
     Cancelled and Paused.
     """
-    require_scans(len(scans))
+    require_scans(len({scan.subject for scan in scans}))
     with tempfile.TemporaryDirectory(prefix="calibration-", dir=run.path) as scratch:
         sums, seen, seconds = _reconstruct_all(detector, scans, run, Path(scratch))
         calibrator = CohortCalibrator(Path(scratch))
         for index, (scan, (scores, latent)) in enumerate(zip(scans, seen, strict=True)):
             run.obey()
-            residual = HealthyResidual(_kept(Path(scratch), index), scan.mask())
-            anomaly = leave_one_out_map(sums, residual, detector.config.floor, detector.cleans_map)
-            calibrator.add(scan.prepared(detector.recipe), anomaly, scores, latent)
+            same = [other for other, one in enumerate(scans) if one.subject == scan.subject and other != index]
+            residual, *further = (_kept(Path(scratch), one, scans[one]) for one in (index, *same))
+            anomaly = left_out_map(sums, residual, detector.config.floor, detector.cleans_map, further)
+            calibrator.add(scan.prepared(detector.recipe), anomaly, scores, latent, scan.subject)
             run.progress("calibrate", _RECONSTRUCTION_SHARE + (1 - _RECONSTRUCTION_SHARE) * (index + 1) / len(scans))
-        contrasts: tuple[Contrast, ...] = (scans[0].contrast,)
-        cohort = calibrator.finish(contrasts, site)
+        contrast = scans[0].contrast
+        cohort = calibrator.finish((contrast,), site)
     tensors = {"healthy_rms": sums.rms(), "healthy_mean": sums.mean(), **cohort.tensors()}
     return CalibrationOutcome(
         entry=cohort.entries(),
-        tensors={name: _stored(name, value) for name, value in tensors.items()},
+        tensors={name: stored(value) for name, value in tensors.items()},
         seconds_per_scan=seconds / len(scans),
         device=detector.device,
+        contrast=contrast,
     )
+
+
+def elsewhere(detector: LearnedDetector, scans: Sequence[CachedScan], run: RunFolder) -> dict[str, Any]:
+    """The ``calibration`` entry of a calibrated detector for a contrast that it was not calibrated on, one scan or
+    more.
+
+    Its maps stay scaled by the healthy scans of its own contrast, so that only thresholds are new. Raises
+    CalibrationError, Cancelled and Paused.
+    """
+    with tempfile.TemporaryDirectory(prefix="calibration-", dir=run.path) as scratch:
+        calibrator = CohortCalibrator(Path(scratch))
+        for scan in scans:
+            run.obey()
+            prepared = scan.prepared(detector.recipe)
+            score = detector.score(prepared, detector.reconstruct(prepared))
+            anomaly = cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
+            calibrator.add(prepared, anomaly, subject=scan.subject)
+        return calibrator.finish((scans[0].contrast,), alone=True).calibration.entries()
 
 
 def _reconstruct_all(
@@ -85,11 +109,11 @@ def _reconstruct_all(
     return sums, seen, time.monotonic() - started
 
 
-def _kept(scratch: Path, index: int) -> FloatArray:
-    return np.asarray(np.load(scratch / f"raw_{index}.npy", allow_pickle=False), dtype=np.float32)
+def _kept(scratch: Path, index: int, scan: CachedScan) -> HealthyResidual:
+    return HealthyResidual(np.load(scratch / f"raw_{index}.npy", allow_pickle=False), scan.mask())
 
 
-def _stored(name: str, value: FloatArray) -> Tensor:
-    """Residual maps with 16 bits, everything else with 32."""
+def stored(value: FloatArray) -> Tensor:
+    """Volumes with 16 bits, everything else with 32."""
     tensor = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
-    return tensor.half() if name in ("healthy_rms", "healthy_mean") else tensor
+    return tensor.half() if tensor.ndim == 3 else tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,20 +45,20 @@ class ResidualSums:
         self._sums = tuple(total + part for total, part in zip(before, parts, strict=True))
         self.scans += 1
 
-    def rms(self, without: HealthyResidual | None = None) -> FloatArray:
-        """Root mean square residual, smoothed by 2 voxels, 0 where no scan has brain; ``without`` one added scan."""
+    def rms(self, without: Sequence[HealthyResidual] = ()) -> FloatArray:
+        """Root mean square residual, smoothed by 2 voxels, 0 where no scan has brain; ``without`` some added scans."""
         squares, counts = self._smoothed((1, 2), without)
         return np.sqrt(squares / np.maximum(counts, 1e-2)).astype(np.float32)
 
-    def mean(self, without: HealthyResidual | None = None) -> FloatArray:
+    def mean(self, without: Sequence[HealthyResidual] = ()) -> FloatArray:
         """Mean absolute residual, smoothed alike."""
         values, counts = self._smoothed((0, 2), without)
         return (values / np.maximum(counts, 1e-2)).astype(np.float32)
 
-    def _smoothed(self, which: tuple[int, int], without: HealthyResidual | None) -> list[NDArray[np.float64]]:
-        """Two of the sums (residuals, their squares, scans with brain), less one scan's part."""
-        taken = _parts(without) if without is not None else (0.0, 0.0, 0.0)
-        left = [np.maximum(self._sums[index] - taken[index], 0.0) for index in which]
+    def _smoothed(self, which: tuple[int, int], without: Sequence[HealthyResidual]) -> list[NDArray[np.float64]]:
+        """Two of the sums (residuals, their squares, scans with brain), less the parts of some scans."""
+        parts = [_parts(residual) for residual in without]
+        left = [np.maximum(self._sums[index] - sum(part[index] for part in parts), 0.0) for index in which]
         return [ndimage.gaussian_filter(part, SMOOTHING_VOXELS) for part in left]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -118,19 +117,24 @@ def split_subjects(
 def subject_parts(members: Sequence[Member], shares: Sequence[float], seed: int) -> list[list[Member]]:
     """One part for each share, then the rest, each ordered by subject; sessions of a subject stay together.
 
-    Shares are rounded within each scanner (that of a subject's first scan). A part whose share is above 0 gets at
-    least one subject of a cohort that has enough.
+    Every scanner (that of a subject's first scan) gives its share, rounded; what rounding gives or takes is made up for
+    by the next scanners, so that the parts of the whole cohort are right however few subjects each scanner has. A part
+    whose share is above 0 gets at least one subject of a cohort that has enough.
     """
     scanner_of: dict[str, str] = {}
     for member in members:
         scanner_of.setdefault(member.subject, member.scanner)
     parts: list[list[str]] = [[] for _ in range(len(shares) + 1)]
+    seen = 0
     for scanner in sorted(set(scanner_of.values())):
         subjects = [subject for subject, own in scanner_of.items() if own == scanner]
         order = [subjects[index] for index in np.random.default_rng(seed).permutation(len(subjects))]
-        bounds = [0, *np.cumsum([round(len(order) * share) for share in shares]).tolist(), len(order)]
-        for part, (start, end) in zip(parts, pairwise(bounds), strict=True):
-            part.extend(order[start:end])
+        seen += len(order)
+        for part, share in zip(parts, shares, strict=False):
+            count = max(0, round(share * seen - len(part)))
+            part.extend(order[:count])
+            del order[:count]
+        parts[-1].extend(order)
     _fill_empty(parts, shares)
     of_part = {subject: index for index, part in enumerate(parts) for subject in part}
     ordered = sorted(members, key=lambda member: member.subject)

@@ -17,7 +17,7 @@ from ...io.volumes import Contrast
 from ...preparation.prepared import PreparedScan
 from ...preparation.recipe import Recipe
 from ...progress import Progress, silent
-from ..protocol import Reconstruction, Score, ThresholdAdvice
+from ..protocol import Reconstruction, Score, ThresholdAdvice, WithoutCalibration
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -46,7 +46,7 @@ _THRESHOLD = ThresholdAdvice(0.2, "exceeded by about 0.5 % of the brain in ten h
 _UNMEASURED = ThresholdAdvice(0.3, "0.3 of white matter, not calibrated on a cohort", {})
 
 
-class AsymmetryDetector:
+class AsymmetryDetector(WithoutCalibration):
     """|x - registered mirror image|, in prepared units, where both are brain."""
 
     name: ClassVar[str] = "asymmetry"
@@ -55,8 +55,6 @@ class AsymmetryDetector:
     unit: ClassVar[str] = "difference to the other side (white matter is 1)"
     cleans_map: ClassVar[bool] = True
     package_identity: None = None
-    healthy_slice_means: None = None
-    guard_bank: None = None
 
     def __init__(self, config: AsymmetryConfig | None = None) -> None:
         self.config = config or AsymmetryConfig()

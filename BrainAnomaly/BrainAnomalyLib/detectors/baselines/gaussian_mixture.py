@@ -20,7 +20,7 @@ from ...preparation.prepared import PreparedScan
 from ...preparation.recipe import Recipe
 from ...preparation.space.template import Template
 from ...progress import Progress, silent
-from ..protocol import Reconstruction, Score, ThresholdAdvice
+from ..protocol import Reconstruction, Score, ThresholdAdvice, WithoutCalibration
 from .tissue import weighted_quantile
 
 Values = NDArray[np.float64]
@@ -58,7 +58,7 @@ class TissueMixture:
     deviations: Values
 
 
-class GaussianMixtureDetector:
+class GaussianMixtureDetector(WithoutCalibration):
     """Mahalanobis distance to the tissues that the template expects at a voxel.
 
     d(v) = sqrt(-2 log sum_k p_k(v) exp(-(x - m_k)^2 / (2 s_k^2))): the distance to tissue k where the prior p_k is
@@ -71,8 +71,6 @@ class GaussianMixtureDetector:
     unit: ClassVar[str] = "standard deviations from the expected tissues"
     cleans_map: ClassVar[bool] = True
     package_identity: None = None
-    healthy_slice_means: None = None
-    guard_bank: None = None
 
     def __init__(self, config: GaussianMixtureConfig | None = None) -> None:
         self.config = config or GaussianMixtureConfig()

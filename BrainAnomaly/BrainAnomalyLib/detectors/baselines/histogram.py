@@ -17,7 +17,7 @@ from ...io.volumes import Contrast
 from ...preparation.prepared import PreparedScan
 from ...preparation.recipe import Recipe
 from ...progress import Progress, silent
-from ..protocol import Reconstruction, Score, ThresholdAdvice
+from ..protocol import Reconstruction, Score, ThresholdAdvice, WithoutCalibration
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class HistogramConfig:
     bins: int = 256
 
 
-class HistogramDetector:
+class HistogramDetector(WithoutCalibration):
     """Meissen's training-free baseline for FLAIR; the map is the equalized intensity in [0, 1], 0 outside the brain."""
 
     name: ClassVar[str] = "histogram"
@@ -36,8 +36,6 @@ class HistogramDetector:
     unit: ClassVar[str] = "equalized intensity"
     cleans_map: ClassVar[bool] = False
     package_identity: None = None
-    healthy_slice_means: None = None
-    guard_bank: None = None
 
     def __init__(self, config: HistogramConfig | None = None) -> None:
         self.config = config or HistogramConfig()

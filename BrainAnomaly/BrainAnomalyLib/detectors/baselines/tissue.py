@@ -22,7 +22,7 @@ from ...io.volumes import Contrast
 from ...preparation.prepared import PreparedScan
 from ...preparation.recipe import Recipe
 from ...progress import Progress, silent
-from ..protocol import Reconstruction, Score, ThresholdAdvice
+from ..protocol import Reconstruction, Score, ThresholdAdvice, WithoutCalibration
 
 _MAD_TO_SIGMA = 1.4826
 
@@ -59,7 +59,7 @@ class TissueConfig:
     robust: bool = True
 
 
-class TissueDetector:
+class TissueDetector(WithoutCalibration):
     """z-score against the scan's own gray matter, weighted by the template's white matter."""
 
     name: ClassVar[str] = "tissue"
@@ -68,8 +68,6 @@ class TissueDetector:
     unit: ClassVar[str] = "robust standard deviations above gray matter"
     cleans_map: ClassVar[bool] = False
     package_identity: None = None
-    healthy_slice_means: None = None
-    guard_bank: None = None
 
     def __init__(self, config: TissueConfig | None = None) -> None:
         self.config = config or TissueConfig()

@@ -10,14 +10,12 @@ Liu et al. 2025 (UNA).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ...io.volumes import Contrast
 from ..learned import LearnedDetector
 from ..learning import Batch, LearnedConfig, OptimizerSettings, Phase, Preset, Restored, masked_mean
 from ..networks.slice_unet import check_strides, slice_unet
-from ..protocol import ThresholdAdvice
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +29,7 @@ class AnyContrastConfig(LearnedConfig):
     A slice is blurred, noisy and unevenly bright, each with ``acquisition_probability``; a group of lesions is of many
     small ones with ``many_probability`` and has partners on the other side with ``paired_probability``.
     ``positive_weight`` weighs lesion voxels in the cross entropy. ``mirrors`` gives the network the mirror image as a
-    second channel. ``flair_threshold`` and ``t2w_threshold`` are default thresholds for these contrasts, measured on
-    other scans than those of the package's calibration; 0 leaves the calibrated one.
+    second channel.
     """
 
     crop: tuple[int, ...] = (96, 112)
@@ -47,8 +44,6 @@ class AnyContrastConfig(LearnedConfig):
     paired_probability: float = 0.4
     positive_weight: float = 3.0
     learning_rate: float = 2e-3
-    flair_threshold: float = 0.0
-    t2w_threshold: float = 0.0
 
 
 class AnyContrastDetector(LearnedDetector):
@@ -129,14 +124,6 @@ class AnyContrastDetector(LearnedDetector):
         healthy = [images - correction for correction, _ in passes]
         raw = (softplus(passes[0][1]) + softplus(passes[1][1])) / 2.0
         return Restored((healthy[0] + healthy[1]) / 2.0, raw * masks, (healthy[0] - healthy[1]).abs() / 2.0)
-
-    def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
-        """The package's calibrated one, or that of another contrast where the configuration has it."""
-        own = {"FLAIR": self.config.flair_threshold, "T2w": self.config.t2w_threshold}.get(contrast, 0.0)
-        if own <= 0.0:
-            return self.threshold
-        source = f"set for {contrast} on the few scans named in the model card; not calibrated on a healthy cohort"
-        return replace(self.threshold, value=own, source=source, by_false_positive_rate={})
 
 
 def _outputs(network: Any, config: AnyContrastConfig, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -160,6 +160,7 @@ class CalibrationRequest:
         """The ``calibrate`` command."""
         return [
             *("calibrate", self.source, self.cohort.folder, *self.target.arguments(), "--device", self.device),
+            *("--contrast", self.cohort.contrast),
             *_site(self.site),
             *_excluding(self.exclude),
         ]

@@ -7,7 +7,7 @@ Billot et al. 2023 (SynthSeg), whose shared label maps are used; the values are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from BrainAnomalyLib.io.volumes import Scan
 from BrainAnomalyLib.preparation.pipeline import align
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.space.template import load_template
-from BrainAnomalyTrainingLib.brain_mask.training import closed
-from cached_scans import HeldScan
+
+from ..brain_mask.training import closed
+from .held_scan import HeldScan
 
 # FreeSurfer's numbers of what shares a value; lesions of white matter (25, 57) count as white.
 TISSUES: dict[str, tuple[int, ...]] = {
@@ -71,10 +72,10 @@ class Anatomy:
     voxel_from_template: Affine
 
 
-def made_scans(folder: Path, each: int, seed: int) -> Iterator[HeldScan]:
-    """``each`` scans of every label map in the folder, all different."""
+def made_scans(files: Iterable[Path], each: int, seed: int) -> Iterator[HeldScan]:
+    """``each`` scans of every label map, all different."""
     random = np.random.default_rng(seed)
-    for file in sorted(folder.glob("training_seg_*.nii.gz")):
+    for file in files:
         anatomy = read_anatomy(file)
         for _ in range(each):
             yield made_scan(anatomy, random)

@@ -1,0 +1,1 @@
+"""Recipes: how each shipped package is rebuilt from its data with one command."""
