@@ -2,6 +2,9 @@
 
     python Testing/benchmarks/families.py [--data ../shared/data] [--only NAME ...] [--jobs 2]
 
+About half an hour on one core for all families. What the tests prove in seconds on brains made of the template, this
+proves on real scans at 2 mm with the small presets as they are.
+
 Each family runs in a process of its own with one thread. Trained families: the small preset learns from 8 healthy T1w
 scans (ds002748), is calibrated with 4 others, and is scored on inserted lesions in 3 further ones and on the T1w scan
 of MSLUB patient19. Families of slices then learn again from lesion-free FLAIR slices (SOOP) and are scored on test
@@ -16,6 +19,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,7 +53,7 @@ CONTRASTS = (-0.25, 0.25)
 _SHAPE_BYTES = 9000
 
 
-def row(name: str, data: Path) -> dict[str, Any]:
+def row(name: str, data: Path, kept: Path | None) -> dict[str, Any]:
     """All measurements of one family, as JSON values."""
     torch.set_num_threads(1)
     family = detector_class_named(name)
@@ -57,7 +61,7 @@ def row(name: str, data: Path) -> dict[str, Any]:
     if name not in trainable_names():
         found |= training_free(name, data)
     else:
-        found |= trained(family, data)
+        found |= trained(family, data, kept)
     found["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     return found
 
@@ -80,12 +84,12 @@ def soop_histogram(test: Slices) -> dict[str, float]:
     return soop_scores(np.stack(planes, axis=-1), test)
 
 
-def trained(family: type[LearnedDetector], data: Path) -> dict[str, Any]:
+def trained(family: type[LearnedDetector], data: Path, kept: Path | None) -> dict[str, Any]:
     """Proof, speed and scores of a family's small preset."""
     preset = family.presets["small"]
-    proof = prove(family)
+    proof = prove(family, kept)
     recipe = family.recipe_for(preset.config)
-    scans = prepared_healthy(TRAINING_SCANS + HELD_OUT_SCANS + CALIBRATION_SCANS + LESION_SCANS, recipe)
+    scans = prepared_healthy(TRAINING_SCANS + HELD_OUT_SCANS + CALIBRATION_SCANS + LESION_SCANS, recipe, kept)
     held_out = scans[TRAINING_SCANS + HELD_OUT_SCANS :]
     rms = healthy_rms(proof.detector, held_out[:CALIBRATION_SCANS])
     steps = preset.steps if family.phases(preset.config) else 0
@@ -98,8 +102,13 @@ def trained(family: type[LearnedDetector], data: Path) -> dict[str, Any]:
         "seconds_per_scan": proof.seconds_per_scan,
         "untrained_error": proof.untrained_error,
         "trained_error": proof.trained_error,
+        "others_error": proof.others_error,
+        "mean_image_error": proof.mean_image_error,
         "lesion_ratios": list(proof.lesion_ratios),
-        "proven": bool(proof.trained_error < proof.untrained_error and max(proof.lesion_ratios) > 1 and proof.repeats),
+        "lesion_kept": list(proof.lesion_kept),
+        "proven": bool(
+            proof.trained_error < 0.5 * proof.untrained_error and min(proof.lesion_ratios) > 1.3 and proof.repeats
+        ),
         **lesion_scores(proof.detector, held_out[CALIBRATION_SCANS:], rms, data),
         **mslub_t1w(proof.detector, rms, data),
         **(soop(family, data) if family.dimensions == 2 else {}),
@@ -210,9 +219,11 @@ EXPLANATION = """- Seconds are processor time of one CPU thread. Memory: peak of
   s/scan: small preset, training and reconstruction of one 2 mm volume; without training: from file to findings.
 - Error: mean absolute difference to held-out healthy T1w scans in the brain (white matter is 1), before and after the
   small preset's training (about a minute on 8 scans). Lesion ratio: raw score inside an inserted ball of +-40 % over
-  the same voxels without it. The proof holds if the error falls, the score rises in one of the balls at least and two
-  runs agree to the bit. A ratio below 1 means that such a lesion is not seen after so short a training. The mean of the
-  8 scans as everyone's reconstruction has the error 0.114: where the error is larger, a minute was too short.
+  the same voxels without it. The proof holds if the error falls to less than half, the score rises by more than 1.3 in
+  both balls and two runs agree to the bit. A ratio below 1 means that such a lesion is not seen after so short a
+  training. The mean of the 8 scans as everyone's reconstruction has the error 0.114: where the error is larger, a
+  minute was too short. `families.json` has further what part of a lesion the reconstruction follows
+  (`lesion_kept`: 1 for a copy of the scan) and the error to other people's scans (`others_error`).
 - `foreign_patch`: the small preset restores. As a segmenter, the published target, it is not proven: in 350 steps it
   learned how frequent anomalies are, not where.
 - Inserted AP: 3 real stroke shapes at -25 / +25 % contrast in healthy scans that were not learned from.
@@ -221,9 +232,9 @@ EXPLANATION = """- Seconds are processor time of one CPU thread. Memory: peak of
 - These scores come from one minute of training on 8 scans. They show that a family works, not how good it can be."""
 
 
-def measured(name: str, data: Path) -> dict[str, Any]:
+def measured(name: str, data: Path, kept: str) -> dict[str, Any]:
     """``row`` in a process of its own, so that its peak memory is its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--row", name, "--data", str(data)]
+    command = [sys.executable, str(Path(__file__).resolve()), "--row", name, "--data", str(data), "--kept", kept]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
@@ -240,14 +251,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=detector_names(), help="measure these again, keep the others")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--row", choices=detector_names(), help=argparse.SUPPRESS)
+    parser.add_argument("--kept", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.row:
-        print(json.dumps(row(chosen.row, chosen.data)))
+        print(json.dumps(row(chosen.row, chosen.data, chosen.kept)))
         return
     kept = chosen.out.with_suffix(".json")
     rows = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() and chosen.only else {}
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        for found in pool.map(lambda name: measured(name, chosen.data), chosen.only or detector_names()):
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(chosen.jobs) as pool:
+        for found in pool.map(lambda name: measured(name, chosen.data, folder), chosen.only or detector_names()):
             rows[found["name"]] = found
             ordered = {name: rows[name] for name in detector_names() if name in rows}
             kept.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")

@@ -24,8 +24,7 @@ from BrainAnomalyLib.detectors.networks.adversarial import (
     held_still,
 )
 from BrainAnomalyLib.errors import PackageError
-from family_proof import prove
-from shared_data import needs
+from family_proof import Limits, try_out
 
 FAMILIES = (AnoVAEGANDetector, AdversarialAutoencoderDetector, FAnoGANDetector, GANomalyDetector)
 family = pytest.mark.parametrize("detector_class", FAMILIES, ids=lambda kind: kind.name)
@@ -245,13 +244,18 @@ def test_impossible_configurations_are_refused(detector_class):
             detector_class.config_from_json(entry)
 
 
-@needs("ds002748_t1_brain_2mm")
-@family
-def test_a_short_training_restores_unseen_scans_and_shows_a_lesion(detector_class):
-    """The constrained autoencoder is still too dark after so few steps: bright lesions show, dark ones do not yet."""
-    proof = prove(detector_class)
-    shown = proof.lesion_ratios[1:] if detector_class is AdversarialAutoencoderDetector else proof.lesion_ratios
-    assert proof.trained_error < 0.5 * proof.untrained_error
-    assert proof.trained_error < 2.5 * proof.mean_image_error
-    assert min(shown) > 1.3
-    assert proof.repeats
+# Settings that learn in seconds, and limits (see Limits; tried with at least two seeds). The adversarial autoencoder
+# gives everyone the same brain after so few steps: that is what a lesion stands out from.
+TRIALS = [
+    (AnoVAEGANDetector, 150, {"kl_weight": 2.0}, Limits(0.95, 0.65, 0.1, 2.0, 2.5)),
+    (AdversarialAutoencoderDetector, 120, {}, Limits(1.4, 1.1, 0.1, 2.0, 2.0)),
+    (FAnoGANDetector, 250, {}, Limits(1.4, 0.85, 0.1, 1.3, 2.0)),
+    (GANomalyDetector, 120, {}, Limits(0.9, 0.6, 0.1, 1.8, 2.5)),
+]
+
+
+@pytest.mark.parametrize(
+    ("detector", "steps", "changes", "limits"), TRIALS, ids=[detector.name for detector, *_ in TRIALS]
+)
+def test_a_short_training_restores_unseen_brains_and_leaves_lesions_out(detector, steps, changes, limits):
+    assert not limits.broken(try_out(detector, steps, **changes))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy.stats import rankdata
 
 from BrainAnomalyLib.detectors.families.self_supervised.foreign_patch import ForeignPatchConfig, ForeignPatchDetector
 from BrainAnomalyLib.detectors.families.self_supervised.synthetic_anomalies import (
@@ -17,10 +18,7 @@ from BrainAnomalyLib.detectors.families.self_supervised.synthetic_anomalies impo
 from BrainAnomalyLib.detectors.learning import Batch
 from BrainAnomalyLib.errors import PackageError
 from BrainAnomalyTrainingLib.train.sampling import training_batch
-from family_proof import HELD_OUT_SCANS, TRAINING_SCANS, ArrayScan, prepared_healthy, prove, train_small
-from shared_data import needs
-
-SMALL = ForeignPatchDetector.presets["small"]
+from family_proof import HELD_OUT_SCANS, ArrayScan, coarse_preset, made_brains, train_small
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -128,29 +126,30 @@ def test_impossible_configurations_are_refused():
             ForeignPatchDetector.check(config)
 
 
-@needs("ds002748_t1_brain_2mm")
-def test_the_restorer_learns_and_marks_a_lesion():
-    proof = prove(ForeignPatchDetector)
-    assert proof.trained_error < 0.5 * proof.untrained_error
-    assert max(proof.lesion_ratios) > 1.5
-    assert proof.repeats
+def test_a_short_training_tells_where_foreign_patches_lie_in_unseen_brains():
+    """Better than any answer that is the same everywhere. That it restores or finds lesions takes more steps: the
+    benchmark of families has both. AUC after 400 steps: 0.62, of a network that knows only the mean 0.5.
+    """
+    preset = coarse_preset(ForeignPatchDetector)
+    config = replace(preset.config, target="segmentation", bias_probability=0.0, clean_probability=0.0)
+    preset = replace(preset, config=replace(config, learning_rate=5e-3))
+    scans = [ArrayScan(scan) for scan in made_brains()]
+    network = train_small(ForeignPatchDetector, scans[:-HELD_OUT_SCANS], 400, preset=preset).network
+    images, masks, _ = training_batch(scans[-HELD_OUT_SCANS:], preset.config.crop, 2, 48, 9, 0)
+    made = synthesize(images, masks, seeded(9), 0.0, 0.0)
+    with torch.no_grad():
+        logits = network(made.images)[masks > 0]
+    strength = made.strength[masks > 0]
+    weight = 5.0 * strength.mean() / (5.0 * strength.mean() + 1.0 - strength.mean())
+    known, constant = (_cross_entropy(each, strength) for each in (logits, torch.logit(weight).expand_as(logits)))
+    assert known < constant
+    touched = strength > 0.1
+    ranks = torch.from_numpy(rankdata(logits.numpy()))[touched]
+    count = int(touched.sum())
+    auc = (ranks.sum() - count * (count + 1) / 2) / (count * (len(logits) - count))
+    assert float(auc) > 0.55
 
 
-@needs("ds002748_t1_brain_2mm")
-def test_a_short_training_of_the_segmenter_lowers_its_loss_on_unseen_anomalies():
-    """No more than that: in so few steps it learns how frequent anomalies are, hardly where."""
-    preset = replace(SMALL, config=replace(SMALL.config, target="segmentation"))
-    scans = [ArrayScan(scan) for scan in prepared_healthy(TRAINING_SCANS + HELD_OUT_SCANS)]
-    held_out, dimensions = scans[TRAINING_SCANS:], ForeignPatchDetector.dimensions
-    batch = Batch(*training_batch(held_out, preset.config.crop, dimensions, 24, 9, 0))
-    torch.manual_seed(0)
-    untrained = ForeignPatchDetector.build(preset.config).eval()
-    trained = train_small(ForeignPatchDetector, scans[:TRAINING_SCANS], steps=80, preset=preset).network
-    losses = []
-    for network in (untrained, trained):
-        again = replace(batch, generator=seeded(9))
-        with torch.no_grad():
-            losses.append(
-                float(ForeignPatchDetector.training_step(network, preset.config, "segmentation", again)["loss"])
-            )
-    assert losses[1] < 0.8 * losses[0]
+def _cross_entropy(logits: torch.Tensor, strength: torch.Tensor) -> float:
+    softplus = torch.nn.functional.softplus
+    return float((5.0 * strength * softplus(-logits) + (1.0 - strength) * softplus(logits)).mean())

@@ -29,11 +29,11 @@ from BrainAnomalyLib.detectors.families.variational.variational_autoencoder impo
 from BrainAnomalyLib.detectors.learning import Batch
 from BrainAnomalyLib.detectors.networks.variational_networks import drawn, mixture_divergence, standard_divergence
 from BrainAnomalyLib.errors import PackageError
+from BrainAnomalyLib.io.geometry import MaskArray
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.scoring.gradients import combined_score, gradient_score, input_gradient, smoothed
 from BrainAnomalyLib.scoring.restoration import least_changing_weight, restored, total_variation
-from family_proof import Proof, prepared_healthy, prove, raw_map, with_blob
-from shared_data import needs
+from family_proof import Limits, Proof, made_brains, raw_map, try_out, with_blob
 
 FAMILIES = (VariationalAutoencoderDetector, ContextAutoencoderDetector, MixtureAutoencoderDetector)
 family = pytest.mark.parametrize("detector_class", FAMILIES, ids=lambda kind: kind.name)
@@ -287,35 +287,35 @@ def test_half_precision_training_gives_the_same_losses_in_float32(detector_class
     assert float(rough["loss"].detach()) == pytest.approx(float(plain["loss"].detach()), rel=0.05)
 
 
+# Limits for 200 steps (see Limits; tried with at least two seeds).
+TRIALS = {
+    "variational_autoencoder": Limits(0.9, 0.6, 0.1, 2.0, 2.5),
+    "context_autoencoder": Limits(0.9, 0.6, 0.1, 2.0, 2.5),
+    "mixture_autoencoder": Limits(0.9, 0.6, 0.1, 2.0, 2.5),
+}
+
+
 @lru_cache
-def _proof(detector_class: type[VariationalDetector]) -> Proof:
-    return prove(detector_class)
+def _trial(detector_class: type[VariationalDetector]) -> Proof:
+    return try_out(detector_class, 200, kl_weight=2.0)
 
 
-def _near_lesion(scan: PreparedScan) -> PreparedScan:
-    """The scan with the brain of 20 slices about the lesion only, to save time."""
-    mask = scan.brain_mask.copy()
-    mask[:, :, :46] = mask[:, :, 66:] = False
-    return replace(scan, brain_mask=mask)
-
-
-@needs("ds002748_t1_brain_2mm")
 @family
-def test_a_short_training_restores_unseen_scans_and_shows_a_lesion(detector_class):
-    proof = _proof(detector_class)
-    assert proof.trained_error < 0.5 * proof.untrained_error
-    assert proof.trained_error < 2.0 * proof.mean_image_error
-    assert min(proof.lesion_ratios) > 1.5
-    assert proof.repeats
-    assert set(proof.detector.config.crop) == {80, 96}
+def test_a_short_training_restores_unseen_brains_and_leaves_lesions_out(detector_class):
+    assert not TRIALS[detector_class.name].broken(_trial(detector_class))
 
 
-@needs("ds002748_t1_brain_2mm")
+def _with_lesion() -> tuple[PreparedScan, PreparedScan, MaskArray]:
+    """A brain that was not learned from, the same with a bright ball of 5 voxels' radius, and the ball."""
+    brain = made_brains()[-1]
+    return brain, *with_blob(brain, 0.8, (31, 28, 28), radius=5.0)
+
+
 def test_every_score_of_one_trained_network_rises_in_a_lesion():
-    """A bright ball of 9 voxels' radius raises every score; small or dark ones hardly move the KL gradient alone."""
-    detector, scan = _proof(VariationalAutoencoderDetector).detector, _near_lesion(prepared_healthy(9)[8])
+    """A large bright ball raises every score, and more than around it; small or dark ones hardly the KL gradient."""
+    detector = _trial(VariationalAutoencoderDetector).detector
+    scan, ill, lesion = _with_lesion()
     least = {"residual": 2.0, "restoration": 1.5, "kl_gradient": 1.15, "combined": 2.0}
-    ill, lesion = with_blob(scan, 0.8, radius=9.0)
     around = scan.brain_mask & ~lesion
     for score, ratio in least.items():
         scored = VariationalAutoencoderDetector(detector.network, replace(detector.config, score=score))
@@ -325,11 +325,10 @@ def test_every_score_of_one_trained_network_rises_in_a_lesion():
         assert rise > 1.1 * after[around].mean() / before[around].mean(), f"{score} rises everywhere"
 
 
-@needs("ds002748_t1_brain_2mm")
 def test_a_scan_with_a_lesion_is_less_likely_than_without():
-    detector, scan = _proof(VariationalAutoencoderDetector).detector, _near_lesion(prepared_healthy(9)[8])
-    ill, _ = with_blob(scan, 0.8, radius=9.0)
+    detector = _trial(VariationalAutoencoderDetector).detector
+    scan, ill, _ = _with_lesion()
     before, after = (detector.reconstruct(each).scan_scores for each in (scan, ill))
     assert set(before) == {"l1", "kl", "negative_elbo", "waic"}
-    assert after["l1"] > before["l1"]
-    assert after["negative_elbo"] > before["negative_elbo"]
+    assert after["l1"] > 1.1 * before["l1"]
+    assert after["negative_elbo"] > 1.1 * before["negative_elbo"]
