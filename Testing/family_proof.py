@@ -139,6 +139,7 @@ def prepared_healthy(
     return tuple(_prepared(path, recipe, kept) for path in sorted(SCANS.glob("*_T1w.nii.gz"))[:count])
 
 
+@lru_cache(maxsize=2)
 def healthy_scan(index: int) -> PreparedScan:
     """One of the shared healthy T1w scans, prepared at 2 mm."""
     return _prepared(sorted(SCANS.glob("*_T1w.nii.gz"))[index], Recipe(grid="template_2mm"), None)

@@ -249,7 +249,7 @@ def test_impossible_configurations_are_refused(detector_class):
 TRIALS = [
     (AnoVAEGANDetector, 150, {"kl_weight": 2.0}, Limits(0.95, 0.65, 0.1, 2.0, 2.5)),
     (AdversarialAutoencoderDetector, 120, {}, Limits(1.4, 1.1, 0.1, 2.0, 2.0)),
-    (FAnoGANDetector, 250, {}, Limits(1.4, 0.85, 0.1, 1.3, 2.0)),
+    (FAnoGANDetector, 300, {}, Limits(1.4, 0.85, 0.1, 1.3, 2.0)),
     (GANomalyDetector, 120, {}, Limits(0.9, 0.6, 0.1, 1.8, 2.5)),
 ]
 
