@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 
 from BrainAnomalyLib.detectors.learning import Batch
+from BrainAnomalyLib.detectors.registry import load_detector
 from BrainAnomalyLib.detectors.shipped.any_contrast import AnyContrastConfig, AnyContrastDetector
 from BrainAnomalyLib.detectors.shipped.lesion_synthesis import (
     Groups,
