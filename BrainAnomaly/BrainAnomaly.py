@@ -96,9 +96,9 @@ class BrainAnomalyLogic(ScriptedLoadableModuleLogic):
 
     >>> from BrainAnomaly import BrainAnomalyLogic
     >>> logic = BrainAnomalyLogic()
-    >>> nodes = logic.detect(slicer.util.getNode("MRHead"), "histogram")
+    >>> nodes = logic.detect(slicer.util.getNode("MRHead"))
     >>> slicer.util.dataframeFromTable(nodes.findings_table)
-    >>> logic.setThreshold(slicer.util.getNode("MRHead"), 0.99, minimumMm3=50.0)
+    >>> logic.setThreshold(slicer.util.getNode("MRHead"), 5.0, minimumMm3=50.0)
 
     Every scan has one result; a second run replaces it. Errors that a user can mend are ``BrainAnomalyError``.
     """
@@ -130,11 +130,11 @@ class BrainAnomalyLogic(ScriptedLoadableModuleLogic):
     def detect(
         self,
         inputNode: Any,
-        detectorName: str = "histogram",
+        detectorName: str | None = None,
         options: DetectionOptions | None = None,
         progress: Progress | None = None,
     ) -> DetectionNodes:
-        """Find anomalies in a volume and leave them in its scene."""
+        """Find anomalies in a volume and leave them in its scene; without a name the detector suits the contrast."""
         from BrainAnomalyLib.progress import silent
 
         return self._scene.detect(inputNode, detectorName, options, progress or silent)

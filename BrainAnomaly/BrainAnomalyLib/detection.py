@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from .detectors.protocol import Detector, Reconstruction, Score, ThresholdAdvice
+from .detectors.registry import detector_for, load_detector
 from .errors import OptionsError
 from .findings.slice_profile import SliceProfile, slice_profile
 from .findings.table import Findings, find
 from .io.geometry import Affine, FloatArray, MaskArray
-from .io.volumes import Scan
+from .io.volumes import Scan, checked_mask
 from .preparation.brain.mask import BrainMaskMethod
 from .preparation.intensity.contrast import ContrastGuess
-from .preparation.pipeline import AlignedScan, align, into_template
+from .preparation.pipeline import AlignedScan, align, contrast_of, into_template
 from .preparation.prepared import PreparedScan
+from .preparation.recipe import Recipe
 from .preparation.space.quality import RegistrationQuality
 from .progress import Progress, part, silent
 from .scoring.guard import Guard, assess
 from .scoring.residuals import cleaned, signed_residual
 from .scoring.scan_level import scan_scores
 
+# Name of a detector to the detector.
+Loader = Callable[[str], Detector]
 # Part of a run after which the scan is aligned.
 ALIGNED_FRACTION = 0.5
 
@@ -85,14 +90,41 @@ class Detection:
 
 
 def detect(
-    scan: Scan, detector: Detector, options: DetectionOptions | None = None, progress: Progress = silent
+    scan: Scan,
+    detector: Detector | str | None = None,
+    options: DetectionOptions | None = None,
+    progress: Progress = silent,
+    load: Loader = load_detector,
 ) -> Detection:
-    """Findings of ``scan`` by ``detector``, in the scan's own geometry. Raises BrainAnomalyError in plain words."""
-    options = (options or DetectionOptions()).checked()
-    aligned = align(
-        scan, detector.recipe, options.brain_mask, options.brain_mask_method, part(progress, 0.0, ALIGNED_FRACTION)
-    )
-    return detect_aligned(aligned, detector, options, progress)
+    """Findings of ``scan``, in the scan's own geometry, by ``detector`` or the detector of that name.
+
+    Without one, the detector that suits the scan's contrast is taken: the given one, or what the aligned scan looks
+    like. ``load`` makes a detector of a name. Raises BrainAnomalyError in plain words, ScanError for a brain mask that
+    does not fit the scan.
+    """
+    options = _for_scan((options or DetectionOptions()).checked(), scan)
+    way = part(progress, 0.0, ALIGNED_FRACTION)
+    if detector is None and scan.contrast == "unknown":
+        aligned = align(scan, Recipe(), options.brain_mask, options.brain_mask_method, way)
+        found = _loaded(detector_for(contrast_of(aligned).contrast), load, progress, ALIGNED_FRACTION)
+    else:
+        found = _loaded(detector or detector_for(scan.contrast), load, progress, 0.0)
+        aligned = align(scan, found.recipe, options.brain_mask, options.brain_mask_method, way)
+    return detect_aligned(aligned, found, options, progress)
+
+
+def _for_scan(options: DetectionOptions, scan: Scan) -> DetectionOptions:
+    """The options with a brain mask that fits the scan. Raises ScanError."""
+    if options.brain_mask is None:
+        return options
+    return replace(options, brain_mask=checked_mask(np.asarray(options.brain_mask), scan.grid, scan, "brain mask"))
+
+
+def _loaded(detector: Detector | str, load: Loader, progress: Progress, fraction: float) -> Detector:
+    if not isinstance(detector, str):
+        return detector
+    progress("Loading the detector", fraction)
+    return load(detector)
 
 
 def detect_aligned(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -277,3 +278,59 @@ def test_a_damaged_volume_and_a_foreign_scan_are_refused(tmp_path: Path) -> None
     (folder / "anomaly_map.nii.gz").write_bytes(b"no image")
     with pytest.raises(OutputError, match="not complete"):
         read_results(folder, detection.scan)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_mounted_folder_receives_a_result(tmp_path: Path, earlier: bool) -> None:
+    """``docker -v out:/out``: the folder cannot be moved, the result is moved into it file by file."""
+    out = tmp_path / "out"
+    out.mkdir()
+    if subprocess.run(["mount", "--bind", str(out), str(out)], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs rights that this process does not have")
+    try:
+        if earlier:
+            write_results(made_detection(), out, pictures=False)
+        write_results(made_detection(reconstruction=False), out, pictures=False)
+        content = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+        assert {path.name for path in out.iterdir()} == {"summary.json", *content["files"]}
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    finally:
+        subprocess.run(["umount", str(out)], check=True)
+
+
+@pytest.fixture
+def unmovable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that the system refuses to move, as it does a mount."""
+    out, rename = tmp_path / "out", Path.rename
+    out.mkdir()
+
+    def refuse(path: Path, target: Path) -> Path:
+        if out in (path, Path(target)):
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    return out
+
+
+def test_a_folder_that_cannot_be_moved_receives_a_result(unmovable: Path) -> None:
+    write_results(made_detection(), unmovable, pictures=False)
+    write_results(made_detection(reconstruction=False), unmovable, pictures=False)
+    content = json.loads((unmovable / "summary.json").read_text(encoding="utf-8"))
+    assert {path.name for path in unmovable.iterdir()} == {"summary.json", *content["files"]}
+
+
+def test_a_failed_move_into_a_mount_brings_the_earlier_result_back(unmovable: Path, monkeypatch) -> None:
+    write_results(made_detection(reconstruction=False), unmovable, pictures=False)
+    before = {path.name: path.read_bytes() for path in unmovable.iterdir()}
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == "residual_signed.nii.gz":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        write_results(made_detection(), unmovable, pictures=False)
+    assert {path.name: path.read_bytes() for path in unmovable.iterdir()} == before

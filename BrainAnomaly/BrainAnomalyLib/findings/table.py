@@ -58,7 +58,7 @@ def find(
     threshold: float,
     minimum_mm3: float = 20.0,
 ) -> Findings:
-    """Regions of ``anomaly`` (i, j, k on ``grid``) above ``threshold`` of at least ``minimum_mm3``, 26-connected.
+    """Regions of ``anomaly`` (i, j, k on ``grid``) above ``threshold`` and larger than ``minimum_mm3``, 26-connected.
 
     The seeds drop components of up to 20 voxels at 1 mm (Meissen et al.); here the limit is a volume, so that it
     means the same on every grid.

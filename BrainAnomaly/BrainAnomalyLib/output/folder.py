@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import glob
 import json
 import os
@@ -25,6 +26,7 @@ from ..io.volumes import Scan, write_volume
 from ..preparation.intensity.contrast import ContrastGuess
 from ..preparation.space.quality import RegistrationQuality
 from ..scoring.guard import Guard, ScanScore
+from .in_place import mend, swap_files
 
 RESEARCH_USE = "For research, not for diagnosis."
 SUMMARY = "summary.json"
@@ -40,17 +42,52 @@ def write_results(detection: Detection, folder: str | Path, pictures: bool = Tru
     """
     folder = check_folder(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _tidy(folder)
+        if _cannot_move(folder):
+            _write_inside(detection, folder, pictures)
+        else:
+            _write_beside(detection, folder, pictures)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"The results could not be written to '{folder}': {reason}.", _REMEDY) from error
+    return folder
+
+
+def _write_beside(detection: Detection, folder: Path, pictures: bool) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _tidy(folder)
+    try:
         with tempfile.TemporaryDirectory(prefix=_scratch_prefix(folder), dir=folder.parent) as scratch:
             fresh = Path(scratch) / "new"
             fresh.mkdir()
             _write_all(detection, fresh, pictures)
             _swap(fresh, folder, Path(scratch) / "old")
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"The results could not be written to '{folder}': {reason}.", _REMEDY) from error
-    return folder
+        # A mount of the same file system is not known as one until it is to be moved.
+        if error.errno not in (errno.EBUSY, errno.EXDEV):
+            raise
+        _write_inside(detection, folder, pictures)
+
+
+def _write_inside(detection: Detection, folder: Path, pictures: bool) -> None:
+    """The same for a folder that cannot be moved: the scratch folder lies in it, files are moved one by one."""
+    _mend_inside(folder)
+    with tempfile.TemporaryDirectory(prefix=_scratch_prefix(folder), dir=folder) as scratch:
+        fresh = Path(scratch) / "new"
+        fresh.mkdir()
+        _write_all(detection, fresh, pictures)
+        swap_files(fresh, folder, Path(scratch) / "old", SUMMARY, _earlier_files(folder))
+
+
+def _cannot_move(folder: Path) -> bool:
+    return folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
+
+
+def _mend_inside(folder: Path) -> None:
+    """Give back the earlier result of a run that was killed while it moved files within the folder."""
+    for scratch in folder.glob(f"{glob.escape(_scratch_prefix(folder))}*"):
+        mend(folder, scratch / "new", scratch / "old", SUMMARY)
+        if time.time() - scratch.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_folder(folder: str | Path) -> Path:
@@ -61,9 +98,9 @@ def check_folder(folder: str | Path) -> Path:
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"'{folder}' is a file.", "Give a folder for the results.")
-    if os.path.ismount(folder):
-        raise OutputError(f"'{folder}' is a whole disk or mount.", "Give a folder inside it.")
-    place = next(above for above in folder.parents if above.exists())
+    if folder == folder.parent:
+        raise OutputError(f"'{folder}' is a whole disk.", "Give a folder inside it.")
+    place = folder if folder.is_dir() and _cannot_move(folder) else next(up for up in folder.parents if up.exists())
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise OutputError(f"Nothing can be written to '{place}'.", "Give a folder in another place.")
     others = _other_files(folder) if folder.is_dir() else []
@@ -77,18 +114,25 @@ def check_folder(folder: str | Path) -> Path:
 
 def _other_files(folder: Path) -> list[str]:
     """Names in a folder that are not those of an earlier result."""
+    if _cannot_move(folder) and os.access(folder, os.W_OK):
+        _mend_inside(folder)
+    known, scratch = {*_earlier_files(folder), *_SYSTEM_FILES}, _scratch_prefix(folder)
     names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if name not in known and not name.startswith(scratch)]
+
+
+def _earlier_files(folder: Path) -> set[str]:
+    """Names of the files of an earlier result, none if there is none."""
     try:
         earlier = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        known = {SUMMARY, *earlier["files"]} if str(earlier["program"]).startswith(_PROGRAM) else set()
+        return {SUMMARY, *earlier["files"]} if str(earlier["program"]).startswith(_PROGRAM) else set()
     except (OSError, ValueError, KeyError, TypeError):
-        known = set()
-    return [name for name in names if name not in known and name not in _DESKTOP_FILES]
+        return set()
 
 
 _REMEDY = "Check free disk space and permissions."
 _PROGRAM = "BrainAnomaly"
-_DESKTOP_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
+_SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini", "lost+found")
 _STALE_SECONDS = 3600.0
 
 

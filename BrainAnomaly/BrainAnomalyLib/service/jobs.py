@@ -11,16 +11,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from ..detection import ALIGNED_FRACTION, Detection, DetectionOptions, detect, detect_aligned
+from ..detection import DetectionOptions, detect
 from ..detectors.protocol import Detector
-from ..detectors.registry import detector_for, load_detector
+from ..detectors.registry import load_detector
 from ..errors import BrainAnomalyError, Cancelled, DependencyError, OptionsError
-from ..io.volumes import CONTRASTS, Contrast, Scan, read_mask, read_scan
+from ..io.volumes import CONTRASTS, Contrast, read_mask, read_scan
 from ..output.folder import SUMMARY, check_folder, write_results
 from ..packages.read import read_metadata
 from ..preparation.brain.mask import BrainMaskMethod
-from ..preparation.pipeline import align, contrast_of
-from ..preparation.recipe import Recipe
 from ..progress import Progress, part, silent
 
 # Name, package folder and device to a detector; the worker passes one that remembers.
@@ -56,10 +54,10 @@ class DetectionJob:
 
     @property
     def detector_name(self) -> str | None:
-        """The detector asked for, the package's, or the one for the given contrast; None if the scan must tell."""
+        """The detector asked for, or the package's; None where ``detect`` chooses."""
         if self.detector is None and self.package is not None:
             return str(read_metadata(self.package)["detector"])
-        return self.detector or (None if self.contrast == "unknown" else detector_for(self.contrast))
+        return self.detector
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,24 +76,12 @@ def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_
     scan = read_scan(job.scan, job.contrast)
     mask = None if job.mask is None else read_mask(job.mask, scan)
     options = DetectionOptions(options.threshold, options.minimum_mm3, mask, options.brain_mask_method)
-    detection = _detected(job, scan, options, load, _unfinished(part(progress, 0.02, 0.9)))
+    way = _unfinished(part(progress, 0.02, 0.9))
+    detection = detect(scan, job.detector_name, options, way, lambda name: load(name, job.package, job.device))
     progress("Writing the results", 0.9)
     folder = write_results(detection, job.out, job.pictures)
     progress("Finished", 1.0)
     return Outcome(folder, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
-
-
-def _detected(job: DetectionJob, scan: Scan, options: DetectionOptions, load: Loader, progress: Progress) -> Detection:
-    """The detection by the named detector, or by the one that suits what the aligned scan looks like."""
-    name = job.detector_name
-    if name is not None:
-        progress("Loading the detector", 0.0)
-        return detect(scan, load(name, job.package, job.device), options, progress)
-    way = part(progress, 0.0, ALIGNED_FRACTION)
-    aligned = align(scan, Recipe(), options.brain_mask, options.brain_mask_method, way)
-    progress("Loading the detector", ALIGNED_FRACTION)
-    detector = load(detector_for(contrast_of(aligned).contrast), job.package, job.device)
-    return detect_aligned(aligned, detector, options, progress)
 
 
 def job_from_json(values: Mapping[str, Any]) -> DetectionJob:

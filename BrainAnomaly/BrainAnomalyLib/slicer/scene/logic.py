@@ -41,7 +41,7 @@ from .stored_detection import detection_from_scene
 from .subject_hierarchy import place_beside
 
 # How the engine is run: in this process, in a worker process, on another machine. It must not touch the scene.
-RunEngine = Callable[[Scan, str, DetectionOptions, Progress], Detection]
+RunEngine = Callable[[Scan, str | None, DetectionOptions, Progress], Detection]
 
 _RUN_AGAIN = "Run the detection again."
 _OVERLAY_OPACITY = 0.75
@@ -73,12 +73,11 @@ class DetectionNodes:
         return [node for node in nodes if node is not None]
 
 
-def run_in_process(scan: Scan, detector_name: str, options: DetectionOptions, progress: Progress) -> Detection:
+def run_in_process(scan: Scan, detector_name: str | None, options: DetectionOptions, progress: Progress) -> Detection:
     """Run the engine here and now; right for scripts and tests, too slow for a panel."""
     from ...detection import detect
-    from ...detectors.registry import load_detector
 
-    return detect(scan, load_detector(detector_name), options, progress)
+    return detect(scan, detector_name, options, progress)
 
 
 class BrainAnomalySceneLogic:
@@ -102,12 +101,14 @@ class BrainAnomalySceneLogic:
     def detect(
         self,
         inputNode: VolumeNode,
-        detectorName: str = "histogram",
+        detectorName: str | None = None,
         options: DetectionOptions | None = None,
         progress: Progress = silent,
         contrast: Contrast = "unknown",
     ) -> DetectionNodes:
         """Run the detector on a volume and leave the result beside it. Raises BrainAnomalyError in plain words.
+
+        Without a name the detector that suits the contrast is taken, as everywhere.
 
         If anything fails, or the volume leaves the scene meanwhile, an earlier result stays as it was.
         """
