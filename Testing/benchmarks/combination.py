@@ -35,10 +35,10 @@ from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.scoring.evidence import weighted_evidence
-from BrainAnomalyTrainingLib.cohort.cohort import shared_t1w_cohort, split_subjects
 from BrainAnomalyTrainingLib.recipes.stroke_slices import template_slice
 from cached_scans import cached_scans
 from inserted_lesions import LesionCase, insert_lesion, insert_scattered, lesion_shapes
+from published_split import published_split
 
 # Anatomy, network, asymmetry, normative intensity (T1w alone has it).
 WEIGHTS = (
@@ -100,7 +100,7 @@ def t1w_cases(data: Path, cache: Path, count: int) -> Iterator[Case]:
     """Two shapes in every other calibration scan."""
     detector = load_detector("combined_t1w")
     assert isinstance(detector, CombinedDetector)
-    scans = split_subjects(shared_t1w_cohort(data)).calibration[::2][:count]
+    scans = published_split(data).calibration[::2][:count]
     shapes = iter(_shapes(data, 4 * count, seed=11))
     for _, prepared in cached_scans(scans, cache):
         shape = next(one for one in shapes if insert_lesion(prepared, one, 0.25).volume_ml >= _LEAST_ML)

@@ -4,7 +4,7 @@
 
 Scores are taken in the brain of the submitted scan. AP: average precision over brain voxels; Dice: best over
 thresholds (oracle, stated as such) and at the detector's own default threshold. Held-out scans are the test part of
-``cohort.split_subjects``: neither trained nor calibrated on.
+``published_split``: neither trained nor calibrated on.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from BrainAnomalyLib.io.volumes import Contrast, read_scan
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.scoring.residuals import cleaned
-from BrainAnomalyTrainingLib.cohort.cohort import CohortScan, shared_t1w_cohort, split_subjects
+from BrainAnomalyTrainingLib.cohort.cohort import CohortScan
 from inserted_lesions import insert_lesion, lesion_shapes
+from published_split import published_split
 from voxel_scores import average_precision, best_dice, dice
 
 MSLUB: tuple[tuple[str, Contrast], ...] = (("FLAIR", "FLAIR"), ("T2", "T2w"))
@@ -53,7 +54,7 @@ def mslub(data: Path) -> None:
 
 def held_out(data: Path, cases: int) -> list[tuple[CohortScan, PreparedScan]]:
     """Prepared test scans, alternating between the scanners."""
-    test = split_subjects(shared_t1w_cohort(data)).test
+    test = published_split(data).test
     by_scanner = [[scan for scan in test if scan.scanner == name] for name in sorted({scan.scanner for scan in test})]
     longest = max(len(scans) for scans in by_scanner)
     mixed = [scans[rank] for rank in range(longest) for scans in by_scanner if rank < len(scans)][:cases]

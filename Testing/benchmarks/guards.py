@@ -29,14 +29,14 @@ from BrainAnomalyLib.io.geometry import FloatArray, Grid
 from BrainAnomalyLib.io.volumes import Contrast, Scan, read_scan
 from BrainAnomalyLib.preparation.pipeline import align, contrast_of
 from BrainAnomalyLib.preparation.recipe import Recipe
-from BrainAnomalyTrainingLib.cohort.cohort import shared_t1w_cohort, split_subjects
+from published_split import published_split
 
 Row = tuple[str, str, str, str, str]
 
 
 def heads(data: Path) -> dict[Contrast, Scan]:
     """A held-out healthy head of each contrast."""
-    test = split_subjects(shared_t1w_cohort(data)).test
+    test = published_split(data).test
     own = next(scan for scan in test if scan.scanner == "IXI-HH")
     flair = data / "single_healthy" / "synthsr_FLAIR_1mm.nii.gz"
     return {"T1w": read_scan(own.path, "T1w"), "FLAIR": read_scan(flair, "FLAIR")}

@@ -49,10 +49,11 @@ from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.scoring.guard import assess
 from BrainAnomalyLib.scoring.residuals import cleaned
 from BrainAnomalyLib.scoring.scan_level import scan_scores
-from BrainAnomalyTrainingLib.cohort.cohort import CohortScan, shared_t1w_cohort, split_subjects
+from BrainAnomalyTrainingLib.cohort.cohort import CohortScan
 from BrainAnomalyTrainingLib.recipes.stroke_slices import Slices, template_slice
 from cached_scans import cached_scans
 from inserted_lesions import LesionCase, insert_lesion, insert_texture, lesion_shapes
+from published_split import published_split
 
 T1W = ("denoising", "any_contrast", "combined_t1w")
 MSLUB: tuple[tuple[str, Contrast, tuple[str, ...]], ...] = (
@@ -164,7 +165,7 @@ def _as_scans(slices: Slices, maps: np.ndarray) -> list[EvaluatedScan]:
 
 def held_out(data: Path, cache: Path, most: int) -> list[tuple[CohortScan, PreparedScan]]:
     """Prepared scans of both scanners that no embedded model was trained or calibrated on."""
-    test = split_subjects(shared_t1w_cohort(data)).test
+    test = published_split(data).test
     chosen = [scan for name in ("IXI-HH", "ds002748") for scan in [s for s in test if s.scanner == name][:most]]
     return list(cached_scans(chosen, cache))
 

@@ -17,12 +17,11 @@ from BrainAnomalyTrainingLib.cohort.cohort import (
     CohortError,
     CohortScan,
     require_subjects,
-    shared_t1w_cohort,
-    split_subjects,
     subject_parts,
 )
 from BrainAnomalyTrainingLib.cohort.search import find_scans
 from dicom_series import write_series
+from published_split import published_split
 from shared_data import FOLDER, needs
 from synthetic import AWKWARD, grid_of, noise
 
@@ -285,12 +284,12 @@ def test_many_scanners_of_few_subjects_give_their_share_all_the_same(subjects):
 @needs("ixi_t1_2mm")
 def test_the_shared_cohort_is_found_and_split_as_published():
     found = find_scans(FOLDER / "ixi_t1_2mm")
-    shared = [scan for scan in shared_t1w_cohort(FOLDER) if scan.scanner == "IXI-HH"]
+    folders = sorted(path for path in (FOLDER / "ixi_t1_2mm").iterdir() if path.is_dir())
     assert [(s.subject, s.scanner, s.path, s.brain_labels) for s in found.scans] == [
-        (s.subject, s.scanner, s.path, s.brain_labels) for s in shared
+        (path.name, "IXI-HH", path / f"{path.name}_T1.nii.gz", path / f"{path.name}_DLMUSE.nii.gz") for path in folders
     ]
     assert np.ptp([scan.age_years for scan in found.scans if scan.age_years]) > 40.0
-    split = split_subjects(shared_t1w_cohort(FOLDER))
+    split = published_split(FOLDER)
     assert [len(part) for part in (split.training, split.calibration, split.test)] == [130, 21, 21]
     assert [scan.subject for scan in split.test[:2]] == ["IXI048-HH-1326", "IXI093-HH-1359"]
 

@@ -28,11 +28,11 @@ from BrainAnomalyLib.io.volumes import read_scan
 from BrainAnomalyLib.packages.read import read_package
 from BrainAnomalyLib.preparation.pipeline import prepare
 from BrainAnomalyLib.resources import resources_folder
-from BrainAnomalyTrainingLib.cohort.cohort import shared_t1w_cohort, split_subjects
 from BrainAnomalyTrainingLib.train.augmentation import augment
 from BrainAnomalyTrainingLib.train.training_options import learning_rate
 from family_proof import Limits, healthy_scan, try_out
 from inserted_lesions import insert_lesion, lesion_shapes
+from published_split import published_split
 from shared_data import FOLDER, needs
 
 SMALL = DenoisingConfig(channels=(4, 8, 16), strides=(2, 2), residual_units=1, crop=(32, 32, 32))
@@ -62,7 +62,7 @@ def test_network_has_the_stated_size():
 
 @needs("ds002748_t1_brain_2mm")
 def test_an_inserted_lesion_raises_the_score_and_is_painted_over():
-    scan = next(s for s in split_subjects(shared_t1w_cohort(FOLDER)).test if s.scanner == "ds002748")
+    scan = next(s for s in published_split(FOLDER).test if s.scanner == "ds002748")
     detector = load_detector("denoising", device="cpu")
     prepared = prepare(read_scan(scan.path, "T1w"), detector.recipe)
     shape = next(s for s in lesion_shapes(FOLDER / "lesion_shapes_mni_1mm") if s.stat().st_size > 9000)
@@ -82,7 +82,7 @@ def test_an_inserted_lesion_raises_the_score_and_is_painted_over():
 
 @needs("ds002748_t1_brain_2mm")
 def test_a_healthy_held_out_scan_stays_nearly_empty():
-    scan = next(s for s in split_subjects(shared_t1w_cohort(FOLDER)).test if s.scanner == "ds002748")
+    scan = next(s for s in published_split(FOLDER).test if s.scanner == "ds002748")
     detection = detect(read_scan(scan.path, "T1w"), load_detector("denoising", device="cpu"))
     assert detection.findings.total_ml < 10.0
     assert detection.contrast.contrast == "T1w"
@@ -222,10 +222,9 @@ def test_loss_counts_the_brain_only():
 
 @needs("ixi_t1_2mm")
 def test_the_split_is_by_subject_and_covers_everyone():
-    cohort = shared_t1w_cohort(FOLDER)
-    split = split_subjects(cohort)
+    split = published_split(FOLDER)
     parts = [{scan.subject for scan in part} for part in (split.training, split.calibration, split.test)]
-    assert len(set.union(*parts)) == sum(map(len, parts)) == len(cohort) == 172
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 172
     assert all(len({s.scanner for s in part}) == 2 for part in (split.training, split.calibration, split.test))
 
 

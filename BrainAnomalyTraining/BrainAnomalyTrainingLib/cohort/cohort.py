@@ -81,39 +81,6 @@ class Cohort:
     contrast: Contrast = "unknown"
 
 
-@dataclass(frozen=True)
-class CohortSplit:
-    """Subject-wise split of a cohort: to train on, to calibrate with, to test on, and to watch the training by."""
-
-    training: tuple[CohortScan, ...]
-    calibration: tuple[CohortScan, ...]
-    test: tuple[CohortScan, ...]
-    validation: tuple[CohortScan, ...] = ()
-
-
-def shared_t1w_cohort(data: Path) -> tuple[CohortScan, ...]:
-    """The healthy T1w scans of the shared data folder: IXI (Philips 3T) and OpenNeuro ds002748 (brain-extracted)."""
-    ixi = [
-        CohortScan(folder.name, "IXI-HH", folder / f"{folder.name}_T1.nii.gz", folder / f"{folder.name}_DLMUSE.nii.gz")
-        for folder in sorted((data / "ixi_t1_2mm").iterdir())
-        if folder.is_dir()
-    ]
-    paths = sorted((data / "ds002748_t1_brain_2mm").glob("sub-*_T1w.nii.gz"))
-    return (*ixi, *(CohortScan(path.name.split("_")[0], "ds002748", path) for path in paths))
-
-
-def split_subjects(
-    scans: Sequence[CohortScan],
-    calibration: float = 0.12,
-    test: float = 0.12,
-    seed: int = 20,
-    validation: float = 0.0,
-) -> CohortSplit:
-    """Random split by subject within each scanner, as ``subject_parts`` makes it."""
-    first, second, third, training = subject_parts(scans, (calibration, test, validation), seed)
-    return CohortSplit(*(tuple(part) for part in (training, first, second, third)))
-
-
 def subject_parts(members: Sequence[Member], shares: Sequence[float], seed: int) -> list[list[Member]]:
     """One part for each share, then the rest, each ordered by subject; sessions of a subject stay together.
 
