@@ -190,7 +190,7 @@ def test_the_embedded_package_still_gives_the_map_it_was_released_with():
     assert healthy.uncertainty.mean(dtype=np.float64) == pytest.approx(0.00312111, abs=1e-5)
 
 
-# Limits for 250 steps (see Limits; tried with two seeds): half of a lesion is left out, and the reconstruction is so
+# Limits for 250 steps (see Limits; tried with one or two seeds): half of a lesion is left out, and all is so
 # dark that the bright one need not raise the score. The embedded package, above, has learned enough for both.
 TRIALS = [(0.0, Limits(1.2, 0.9, 0.7, 1.5, None)), (15.0, Limits(1.4, 0.95, 0.8, None, None))]
 

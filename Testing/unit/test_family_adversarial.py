@@ -244,7 +244,7 @@ def test_impossible_configurations_are_refused(detector_class):
             detector_class.config_from_json(entry)
 
 
-# Settings that learn in seconds, and limits (see Limits; tried with at least two seeds). The adversarial autoencoder
+# Settings that learn in seconds, and limits (see Limits; tried with one to three seeds). The adversarial autoencoder
 # gives everyone the same brain after so few steps: that is what a lesion stands out from.
 TRIALS = [
     (AnoVAEGANDetector, 150, {"kl_weight": 2.0}, Limits(0.95, 0.65, 0.1, 2.0, 2.5)),

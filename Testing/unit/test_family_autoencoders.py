@@ -203,7 +203,7 @@ def test_scale_space_loss_sums_the_bands_and_each_has_its_own_autoencoder():
         ScaleSpaceAutoencoderDetector.check(ScaleSpaceAutoencoderConfig(crop=(18, 16)))
 
 
-# Settings that learn in seconds, and limits (see Limits; tried with at least two seeds). After so few steps volumes are
+# Settings that learn in seconds, and limits (see Limits; tried with one to three seeds). After so few steps volumes are
 # still blurred and the outermost band of the scale space is too dark: dark lesions do not raise these scores yet.
 TRIALS = [
     (ResidualAutoencoderDetector, 120, {"latent": 8}, Limits(1.3, 0.75, 0.1, None, 1.7)),

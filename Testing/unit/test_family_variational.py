@@ -287,7 +287,7 @@ def test_half_precision_training_gives_the_same_losses_in_float32(detector_class
     assert float(rough["loss"].detach()) == pytest.approx(float(plain["loss"].detach()), rel=0.05)
 
 
-# Limits for 200 steps (see Limits; tried with at least two seeds).
+# Limits for 200 steps (see Limits; tried with one to three seeds).
 TRIALS = {
     "variational_autoencoder": Limits(0.9, 0.6, 0.1, 2.0, 2.5),
     "context_autoencoder": Limits(0.9, 0.6, 0.1, 2.0, 2.5),
