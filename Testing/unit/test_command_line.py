@@ -64,13 +64,7 @@ def test_defaults(jobs_seen: list[DetectionJob]) -> None:
     run("detect", "s.nii", "--out", "o")
     assert jobs_seen == [DetectionJob(Path("s.nii"), Path("o"))]
 
-
-@pytest.mark.parametrize(
-    ("contrast", "detector"), [("T1w", "combined_t1w"), ("FLAIR", "combined"), ("T2w", "tissue"), ("unknown", None)]
-)
-def test_default_detector_by_contrast(contrast, detector: str) -> None:
-    assert DetectionJob(Path("s"), Path("o"), contrast=contrast).detector_name == detector
-    assert DetectionJob(Path("s"), Path("o"), "histogram", contrast=contrast).detector_name == "histogram"
+    assert DetectionJob(Path("s"), Path("o"), "histogram", contrast="T1w").detector_name == "histogram"
 
 
 def test_report_for_a_person(jobs_seen: list[DetectionJob]) -> None:
