@@ -334,3 +334,44 @@ def test_a_failed_move_into_a_mount_brings_the_earlier_result_back(unmovable: Pa
     with pytest.raises(OutputError, match="No space left"):
         write_results(made_detection(), unmovable, pictures=False)
     assert {path.name: path.read_bytes() for path in unmovable.iterdir()} == before
+
+
+KILLED_MOVE = """
+import os, sys
+from pathlib import Path
+from BrainAnomalyLib.output import folder as results
+from made_detection import made_detection
+
+results._cannot_move = lambda folder: True
+rename = Path.rename
+Path.rename = lambda path, target: os._exit(9) if path.name == sys.argv[2] else rename(path, target)
+results.write_results(made_detection("second"), Path(sys.argv[1]), pictures=False)
+"""
+
+
+@pytest.mark.parametrize("mended_at_once", [True, False])
+def test_a_writer_killed_while_it_moves_files_is_mended(tmp_path: Path, monkeypatch, mended_at_once: bool) -> None:
+    """Also where the mending itself was cut short."""
+    monkeypatch.setattr(results, "_cannot_move", lambda folder: True)
+    write_results(made_detection("first", reconstruction=False), tmp_path, pictures=False)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    paths = {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1] / "BrainAnomaly")])}
+    command = [sys.executable, "-c", KILLED_MOVE, str(tmp_path), "residual_signed.nii.gz"]
+    code = subprocess.run(command, env={**os.environ, **paths}, check=False).returncode
+    assert (code, (tmp_path / "summary.json").exists()) == (9, False)
+    if not mended_at_once:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", fail_for("findings.nii.gz", Path.rename))
+            with pytest.raises(OSError, match="cut short"):
+                check_folder(tmp_path)
+    check_folder(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def fail_for(name: str, rename):
+    def failing(path: Path, target: Path) -> Path:
+        if path.name == name and path.parent.name == "old":
+            raise OSError("cut short")
+        return rename(path, target)
+
+    return failing

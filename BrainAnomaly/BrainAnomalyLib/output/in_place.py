@@ -28,12 +28,16 @@ def swap_files(fresh: Path, folder: Path, old: Path, last: str, earlier: set[str
 
 
 def mend(folder: Path, fresh: Path, old: Path, last: str) -> None:
-    """Give back the earlier result if the move was cut short: the new summary is then still in ``fresh``."""
+    """Give back the earlier result if the move was cut short: the new summary is then still in ``fresh``.
+
+    New files go back to ``fresh`` first, so that a second call goes on where one that was cut short stopped.
+    """
     if not ((fresh / last).exists() and old.is_dir()):
         return
     for name in json.loads((fresh / last).read_text(encoding="utf-8"))["files"]:
-        if not (fresh / name).exists():
-            (folder / name).unlink(missing_ok=True)
+        if not (fresh / name).exists() and (folder / name).exists():
+            (folder / name).rename(fresh / name)
     for path in sorted(old.iterdir(), key=lambda path: path.name == last):
         path.rename(folder / path.name)
+    (fresh / last).unlink()
     shutil.rmtree(fresh, ignore_errors=True)
