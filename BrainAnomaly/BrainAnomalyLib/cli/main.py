@@ -21,6 +21,7 @@ from ..devices import Device
 from ..errors import BrainAnomalyError
 from ..io.volumes import CONTRASTS
 from ..output.folder import RESEARCH_USE
+from ..output.formats import format_names
 from ..preparation.brain.mask import BrainMaskMethod
 from ..progress import Progress, progress_lines, silent
 from ..service.jobs import DetectionJob, Outcome, in_plain_words, run_job
@@ -125,6 +126,7 @@ def _job(options: argparse.Namespace) -> DetectionJob:
         contrast=options.contrast,
         device=options.device,
         pictures=not options.no_pictures,
+        formats=tuple(options.write),
     )
 
 
@@ -182,4 +184,7 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contrast", choices=CONTRASTS, default="unknown", help="what the scan shows")
     parser.add_argument("--device", choices=get_args(Device), default="auto", help="where networks run")
     parser.add_argument("--no-pictures", action="store_true", help="no overview picture")
+    parser.add_argument(
+        "--write", action="append", choices=format_names(), default=[], help="a further format; may be repeated"
+    )
     parser.add_argument("--json", action="store_true", help="print the whole summary as JSON")

@@ -35,6 +35,11 @@ def read_series(folder: Path) -> tuple[Array, Grid, str]:
     return array, grid, str(series[0].get("SeriesDescription", "") or folder.name)
 
 
+def series_files(folder: Path) -> list[Path]:
+    """The image files of the one series in ``folder``. Raises ScanError as ``read_series`` does."""
+    return _one_series(folder, _headers(folder))
+
+
 def _read(files: str | list[str], folder: Path) -> SimpleITK.Image:
     import SimpleITK
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import __version__
-from ..errors import DependencyError, OutputError, ScanError
+from ..errors import DependencyError, OptionsError, OutputError, ScanError
+from ..io.dicom import series_files
 from ..io.geometry import LPS_FROM_RAS, Affine, Array, Grid, MaskArray, inverse
+
+if TYPE_CHECKING:
+    from ..detection import Detection
 
 SERIES_DESCRIPTION = "Anomalous regions, research only"
 # What an unsupervised detector finds is of unknown kind: "Lesion" is the least that SNOMED CT can say.
@@ -39,6 +43,22 @@ def write_dicom_segmentation(
     if not frames.any():
         raise ScanError("The findings lie outside the DICOM images.", "Choose the series the scan was loaded from.")
     return _saved(_segmentation(images, frames, algorithm_name), Path(path))
+
+
+def check_images(source: Path | None) -> None:
+    """Raise OptionsError, ScanError or DependencyError where ``source`` is no series that a segment can refer to."""
+    if source is None or not source.is_dir():
+        raise OptionsError("A DICOM segmentation needs the scan's DICOM images.", "Give their folder as the scan.")
+    _highdicom()
+    _images(series_files(source))
+
+
+def write_result_segmentation(detection: Detection, path: Path, source: Path) -> None:
+    """The findings as a format of a result: see ``formats``. Nothing is written where nothing was found."""
+    mask = detection.findings.labels > 0
+    if mask.any():
+        name = f"BrainAnomaly {detection.detector['name']} {__version__}"
+        write_dicom_segmentation(mask, detection.scan.grid, series_files(source), name, path)
 
 
 def _images(files: Sequence[Path]) -> list[Any]:

@@ -10,7 +10,9 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from ..io.volumes import Scan, write_volume
 from ..preparation.intensity.contrast import ContrastGuess
 from ..preparation.space.quality import RegistrationQuality
 from ..scoring.guard import Guard, ScanScore
+from .formats import checked_formats, write_formats
 from .in_place import mend, swap_files
 
 RESEARCH_USE = "For research, not for diagnosis."
@@ -33,48 +36,55 @@ SUMMARY = "summary.json"
 _CSV_COLUMNS = ("id", "volume_ml", "peak", "mean", "centroid_ras", "centroid_template", "side")
 
 
-def write_results(detection: Detection, folder: str | Path, pictures: bool = True) -> Path:
-    """Write all results into ``folder`` and return it.
+def write_results(
+    detection: Detection,
+    folder: str | Path,
+    pictures: bool = True,
+    formats: Sequence[str] = (),
+    source: Path | None = None,
+) -> Path:
+    """Write all results into ``folder`` and return it; also in ``formats``, for which ``source`` is the scan's path.
 
     Everything is written beside the folder first and moved into place when complete: a failure or a cancel leaves an
     earlier result as it was. A process killed meanwhile leaves at most a hidden scratch folder beside it, which a later
     run into the same folder mends. Raises OutputError.
     """
     folder = check_folder(folder)
+    fill = partial(_write_all, detection, pictures, checked_formats(formats, source), source)
     try:
         if _cannot_move(folder):
-            _write_inside(detection, folder, pictures)
+            _write_inside(fill, folder)
         else:
-            _write_beside(detection, folder, pictures)
+            _write_beside(fill, folder)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"The results could not be written to '{folder}': {reason}.", _REMEDY) from error
     return folder
 
 
-def _write_beside(detection: Detection, folder: Path, pictures: bool) -> None:
+def _write_beside(fill: Callable[[Path], None], folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _tidy(folder)
     try:
         with tempfile.TemporaryDirectory(prefix=_scratch_prefix(folder), dir=folder.parent) as scratch:
             fresh = Path(scratch) / "new"
             fresh.mkdir()
-            _write_all(detection, fresh, pictures)
+            fill(fresh)
             _swap(fresh, folder, Path(scratch) / "old")
     except OSError as error:
         # A mount of the same file system is not known as one until it is to be moved.
         if error.errno not in (errno.EBUSY, errno.EXDEV):
             raise
-        _write_inside(detection, folder, pictures)
+        _write_inside(fill, folder)
 
 
-def _write_inside(detection: Detection, folder: Path, pictures: bool) -> None:
+def _write_inside(fill: Callable[[Path], None], folder: Path) -> None:
     """The same for a folder that cannot be moved: the scratch folder lies in it, files are moved one by one."""
     _mend_inside(folder)
     with tempfile.TemporaryDirectory(prefix=_scratch_prefix(folder), dir=folder) as scratch:
         fresh = Path(scratch) / "new"
         fresh.mkdir()
-        _write_all(detection, fresh, pictures)
+        fill(fresh)
         swap_files(fresh, folder, Path(scratch) / "old", SUMMARY, _earlier_files(folder))
 
 
@@ -202,7 +212,9 @@ def summary(detection: Detection) -> dict[str, Any]:
     }
 
 
-def _write_all(detection: Detection, folder: Path, pictures: bool) -> None:
+def _write_all(
+    detection: Detection, pictures: bool, formats: tuple[str, ...], source: Path | None, folder: Path
+) -> None:
     for name, array in volumes_of(detection).items():
         write_volume(folder / f"{name}.nii.gz", array, detection.scan.grid)
     _write_table(detection, folder / "findings.csv")
@@ -210,6 +222,7 @@ def _write_all(detection: Detection, folder: Path, pictures: bool) -> None:
         from .overview import overview
 
         overview(detection, folder / "overview.png")
+    write_formats(detection, folder, formats, source)
     files = sorted(path.name for path in folder.iterdir())
     content = {**summary(detection), "files": files}
     (folder / SUMMARY).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -43,6 +43,11 @@ def write_report(detection: Detection, path: str | Path, rejected: int = 0, pict
     return path
 
 
+def write_result_report(detection: Detection, path: Path, source: Path | None = None) -> None:
+    """The report as a format of a result: see ``formats``."""
+    write_report(detection, path)
+
+
 def report_html(detection: Detection, rejected: int = 0, overview_png: bytes | None = None) -> str:
     """The page as text."""
     content = summary(detection)

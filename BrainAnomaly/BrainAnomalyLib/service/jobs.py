@@ -17,6 +17,7 @@ from ..detectors.registry import load_detector
 from ..errors import BrainAnomalyError, Cancelled, DependencyError, OptionsError
 from ..io.volumes import CONTRASTS, Contrast, read_mask, read_scan
 from ..output.folder import SUMMARY, check_folder, write_results
+from ..output.formats import checked_formats
 from ..packages.read import read_metadata
 from ..preparation.brain.mask import BrainMaskMethod
 from ..progress import Progress, part, silent
@@ -37,7 +38,8 @@ class DetectionJob:
 
     Without ``detector`` the one of ``package`` is taken, or the one that suits the contrast: the given ``contrast``, or
     what the scan looks like.
-    ``threshold`` in the anomaly map's unit, ``minimum_mm3`` the size a finding must exceed.
+    ``threshold`` in the anomaly map's unit, ``minimum_mm3`` the size a finding must exceed, ``formats`` names of
+    ``output.formats``.
     """
 
     scan: Path
@@ -51,6 +53,7 @@ class DetectionJob:
     contrast: Contrast = "unknown"
     device: str = "auto"
     pictures: bool = True
+    formats: tuple[str, ...] = ()
 
     @property
     def detector_name(self) -> str | None:
@@ -72,6 +75,7 @@ def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_
     """Read, detect and write. Raises BrainAnomalyError; until the new result is whole an earlier one stays."""
     options = DetectionOptions(job.threshold, job.minimum_mm3, None, job.brain_mask_method).checked()
     check_folder(job.out)
+    checked_formats(job.formats, job.scan)
     progress("Reading the scan", 0.0)
     scan = read_scan(job.scan, job.contrast)
     mask = None if job.mask is None else read_mask(job.mask, scan)
@@ -79,7 +83,7 @@ def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_
     way = _unfinished(part(progress, 0.02, 0.9))
     detection = detect(scan, job.detector_name, options, way, lambda name: load(name, job.package, job.device))
     progress("Writing the results", 0.9)
-    folder = write_results(detection, job.out, job.pictures)
+    folder = write_results(detection, job.out, job.pictures, job.formats, job.scan)
     progress("Finished", 1.0)
     return Outcome(folder, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
 
@@ -142,6 +146,12 @@ def _truth(name: str, value: Any) -> bool:
     return value
 
 
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise OptionsError(f"The option '{name}' must be a list.")
+    return tuple(_text(name, part) for part in value)
+
+
 def _one_of(*choices: str) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if value not in choices:
@@ -163,4 +173,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "contrast": _one_of(*CONTRASTS, "unknown"),
     "device": _text,
     "pictures": _truth,
+    "formats": _names,
 }
