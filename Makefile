@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/BrainAnomaly:$(CURDIR)/BrainAnomalyTraining
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs pages benchmark template pictures cmake-lists system-packages clean
+.PHONY: help demo test lint wheel docs pages benchmark template pictures cmake-lists system-packages clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1: /'
@@ -25,6 +25,9 @@ test: $(VENV)/ready-for-tests system-packages lint  ## check style and types, ru
 lint: $(VENV)/ready-for-tests  ## check style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+wheel: $(VENV)/ready-for-tests  ## build the wheel of engine, training library, models and template into dist/
+	$(RUN) -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 docs: $(VENV)/ready-for-tests  ## build the site of docs/ into site/, strictly and without network
 	$(RUN) -m mkdocs build --strict --site-dir site
@@ -51,7 +54,7 @@ system-packages:
 	@bash Utilities/install_system_packages.sh
 
 clean:  ## remove the environment, caches and the demo's results
-	rm -rf $(VENV) demo site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo dist site .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

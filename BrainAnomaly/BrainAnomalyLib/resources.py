@@ -12,8 +12,9 @@ from .errors import PackageError
 ENVIRONMENT_VARIABLE = "BRAIN_ANOMALY_RESOURCES"
 _REINSTALL = "Install BrainAnomaly again."
 _LIBRARY = Path(__file__).resolve().parent
-# In a checkout the folder stands beside the modules; installed, Slicer keeps it beside the module file.
-_PLACES = (_LIBRARY.parents[1] / "Resources", _LIBRARY.parent / "Resources")
+# A wheel has the folder inside the library; in a checkout it stands beside the modules; Slicer installs it beside the
+# module file.
+_PLACES = (_LIBRARY / "Resources", _LIBRARY.parents[1] / "Resources", _LIBRARY.parent / "Resources")
 
 
 def resources_folder() -> Path:

@@ -1,4 +1,4 @@
-"""``python -m BrainAnomalyTrainingLib``: see command_line.py."""
+"""``python -m BrainAnomalyTrainingLib``: see training_commands.py."""
 
 from __future__ import annotations
 
