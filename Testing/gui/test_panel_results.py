@@ -234,11 +234,11 @@ class TestViews:
     def test_each_map_that_a_combined_one_is_made_of_can_be_shown(self, host, panel, node):
         assert not panel.ui.mapComboBox.enabled
         made = real_detection()
-        parts = {"tissue": made.anomaly * 0.5, "network": made.anomaly * 0.9}
+        parts = {"tissue": made.anomaly * 0.5, "a part of tomorrow": made.anomaly * 0.9}
         panel.logic.sceneLogic.apply(replace(made, components=parts), node)
         panel.panel.results.refresh(node)
         nodes = panel.logic.resultNodes(node)
-        maps = [nodes.anomaly_map, nodes.tissue_evidence, nodes.network_evidence]
+        maps = [nodes.anomaly_map, nodes.components["a part of tomorrow"], nodes.components["tissue"]]
         box = panel.ui.mapComboBox
         assert box.enabled
         assert [box.itemText(index) for index in range(box.count)] == [one.GetName() for one in maps]

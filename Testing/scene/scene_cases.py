@@ -30,6 +30,7 @@ COMPONENTS = {
     "network": np.float32(0.8),
     "asymmetry": np.float32(0.1),
     "normative": np.float32(0.3),
+    "a part of tomorrow": np.float32(0.2),
 }
 
 

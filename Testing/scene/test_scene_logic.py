@@ -57,11 +57,12 @@ class TestResultNodes:
             np.testing.assert_array_equal(voxels(getattr(nodes, name)), getattr(detection, name))
         np.testing.assert_array_equal(voxels(nodes.anomaly_map), detection.anomaly)
         for name, part in detection.components.items():
-            np.testing.assert_array_equal(voxels(getattr(nodes, f"{name}_evidence")), part)
-        assert all(getattr(nodes, field.name) is not None for field in fields(nodes))
+            np.testing.assert_array_equal(voxels(nodes.components[name]), part)
+        assert list(nodes.components) == sorted(detection.components)
+        assert all(getattr(nodes, role) is not None for role in RESULT_KINDS)
 
     def test_every_kind_of_node_is_named_in_one_place(self):
-        assert [field.name for field in fields(DetectionNodes)] == list(RESULT_KINDS)
+        assert [field.name for field in fields(DetectionNodes)] == [*RESULT_KINDS, "components"]
 
     def test_volumes_lie_on_the_input(self, volume, logic):
         nodes = logic.apply(detection_of(volume), volume)
@@ -70,7 +71,7 @@ class TestResultNodes:
 
     def test_every_node_refers_to_the_input(self, volume, logic):
         nodes = logic.apply(detection_of(volume), volume)
-        assert all(node.GetNodeReference(INPUT_ROLE) is volume for node in vars(nodes).values())
+        assert all(node.GetNodeReference(INPUT_ROLE) is volume for node in nodes.present())
 
     def test_names_follow_the_input(self, volume, logic):
         nodes = logic.apply(detection_of(volume), volume)
@@ -101,7 +102,7 @@ class TestResultNodes:
         study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
         hierarchy.CreateItem(study, volume)
         nodes = logic.apply(detection_of(volume), volume)
-        items = [hierarchy.GetItemByDataNode(node) for node in vars(nodes).values()]
+        items = [hierarchy.GetItemByDataNode(node) for node in nodes.present()]
         assert [hierarchy.GetItemParent(item) for item in items] == [study] * len(items)
 
     def test_slice_views_show_the_map_over_the_input(self, scene, volume, logic):
@@ -156,7 +157,7 @@ class TestRunAgain:
             logic.apply(detection_of(volume), volume),
             logic.apply(detection_of(other, threshold=5.0), other),
         )
-        assert not set(vars(first).values()) & set(vars(second).values())
+        assert not set(first.present()) & set(second.present())
         before = table_rows(second.findings_table)
         logic.setThreshold(volume, 100.0)
         assert table_rows(second.findings_table) == before

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import slicer
-from scene_cases import SHAPE, add_volume, column, detection_of, oblique_affine, table_rows
+from scene_cases import COMPONENTS, SHAPE, add_volume, column, detection_of, oblique_affine, table_rows
 
 from BrainAnomalyLib.slicer.scene.color_table import legend_of
-from BrainAnomalyLib.slicer.scene.links import nodes_of_class
+from BrainAnomalyLib.slicer.scene.links import RESULT_KINDS, nodes_of_class
 from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
 from BrainAnomalyLib.slicer.scene.scene_volumes import local_affine, voxels
 from BrainAnomalyLib.slicer.scene.segmentation import segment_mask
@@ -57,7 +57,8 @@ def test_links_and_provenance_survive(saved, logic, volume):
     loaded = load(saved[1])
     node = loaded.GetFirstNodeByName("scan")
     nodes = BrainAnomalySceneLogic().resultNodes(node)
-    assert all(result is not None for result in vars(nodes).values())
+    assert all(getattr(nodes, role) is not None for role in RESULT_KINDS)
+    assert list(nodes.components) == sorted(COMPONENTS)
     assert logic.record(node) == logic.record(volume)
     expected = in_order_of(saved[0].anomaly, nodes.anomaly_map, local_affine(volume))
     np.testing.assert_array_equal(voxels(nodes.anomaly_map), expected)
@@ -98,7 +99,8 @@ def test_scene_loaded_into_a_used_one_keeps_results_apart(saved, logic):
     load(saved[1], into=used)
     node = used.GetFirstNodeByName("scan")
     nodes = logic.resultNodes(node)
-    assert all(result is not None for result in vars(nodes).values())
+    assert all(getattr(nodes, role) is not None for role in RESULT_KINDS)
+    assert list(nodes.components) == sorted(COMPONENTS)
     logic.setThreshold(node, 100.0)
     assert nodes.findings_table.GetNumberOfRows() == 0
     assert table_rows(own.findings_table) == rows

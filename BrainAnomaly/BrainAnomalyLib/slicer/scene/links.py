@@ -26,18 +26,14 @@ ColorNode: TypeAlias = Any
 PREFIX = "BrainAnomaly."
 INPUT_ROLE = PREFIX + "input"
 COMPANION_ATTRIBUTE = PREFIX + "companion"
+_VOLUME = "vtkMRMLScalarVolumeNode"
 
 # Role of a result, the MRML class that holds it, and the words that follow the input's name in its own.
 RESULT_KINDS: dict[str, tuple[str, str]] = {
-    "anomaly_map": ("vtkMRMLScalarVolumeNode", "anomaly map"),
-    "pseudo_healthy": ("vtkMRMLScalarVolumeNode", "pseudo-healthy"),
-    "uncertainty": ("vtkMRMLScalarVolumeNode", "uncertainty"),
-    "residual": ("vtkMRMLScalarVolumeNode", "residual"),
-    "denoising_evidence": ("vtkMRMLScalarVolumeNode", "denoising evidence"),
-    "tissue_evidence": ("vtkMRMLScalarVolumeNode", "tissue evidence"),
-    "network_evidence": ("vtkMRMLScalarVolumeNode", "network evidence"),
-    "asymmetry_evidence": ("vtkMRMLScalarVolumeNode", "asymmetry evidence"),
-    "normative_evidence": ("vtkMRMLScalarVolumeNode", "normative evidence"),
+    "anomaly_map": (_VOLUME, "anomaly map"),
+    "pseudo_healthy": (_VOLUME, "pseudo-healthy"),
+    "uncertainty": (_VOLUME, "uncertainty"),
+    "residual": (_VOLUME, "residual"),
     "segmentation": ("vtkMRMLSegmentationNode", "anomalous regions"),
     "findings_table": ("vtkMRMLTableNode", "findings"),
     "profile_table": ("vtkMRMLTableNode", "slice profile"),
@@ -46,8 +42,8 @@ RESULT_KINDS: dict[str, tuple[str, str]] = {
     "profile_chart": ("vtkMRMLPlotChartNode", "slice profile chart"),
 }
 
-# Component of a combined map -> role of the volume that shows it.
-EVIDENCE_ROLES = {role.removesuffix("_evidence"): role for role in RESULT_KINDS if role.endswith("_evidence")}
+# A map that a combined one is made of has this and its name as its role, whatever a detector calls it.
+_COMPONENT = "component."
 
 
 def result_node(input_node: VolumeNode, role: str) -> Node | None:
@@ -56,11 +52,30 @@ def result_node(input_node: VolumeNode, role: str) -> Node | None:
     return node if node is not None and node.GetNodeReference(INPUT_ROLE) is input_node else None
 
 
+def component_role(name: str) -> str:
+    """The role of a map that a combined one is made of."""
+    return f"{_COMPONENT}{name}"
+
+
+def component_names(input_node: VolumeNode) -> list[str]:
+    """Names of the maps that the input's combined map is made of, as far as they are in the scene, in order."""
+    roles: list[str] = []
+    input_node.GetNodeReferenceRoles(roles)
+    start = PREFIX + _COMPONENT
+    names = sorted(role[len(start) :] for role in roles if role.startswith(start))
+    return [name for name in names if result_node(input_node, component_role(name)) is not None]
+
+
+def result_roles(input_node: VolumeNode) -> list[str]:
+    """Every role that a result of this input may have."""
+    return [*RESULT_KINDS, *map(component_role, component_names(input_node))]
+
+
 def ensure_node(input_node: VolumeNode, role: str) -> Node:
     """The result node in that role, created and linked if it is not there. A name given by the user stays."""
     node = result_node(input_node, role)
     if node is None:
-        class_name, words = RESULT_KINDS[role]
+        class_name, words = RESULT_KINDS.get(role, (_VOLUME, f"{role.removeprefix(_COMPONENT)} evidence"))
         scene = input_node.GetScene()
         name = scene.GenerateUniqueName(f"{input_node.GetName()} {words}")
         node = scene.AddNewNodeByClass(class_name, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import slicer
@@ -17,19 +17,22 @@ from ...progress import Progress, silent
 from .color_table import remove_color_node_if_unused, show_above, show_as_gray, show_as_heat
 from .findings_table import write_findings
 from .links import (
-    EVIDENCE_ROLES,
     RESULT_KINDS,
+    Node,
     PlotChartNode,
     PlotSeriesNode,
     SegmentationNode,
     TableNode,
     VolumeNode,
     batch,
+    component_names,
+    component_role,
     ensure_node,
     input_of,
     nodes_of_class,
     remove_result,
     result_node,
+    result_roles,
     sweep_companions,
 )
 from .profile_plot import write_chart, write_profile_table, write_series
@@ -55,21 +58,23 @@ class DetectionNodes:
     pseudo_healthy: VolumeNode | None
     uncertainty: VolumeNode | None
     residual: VolumeNode | None
-    denoising_evidence: VolumeNode | None
-    tissue_evidence: VolumeNode | None
-    network_evidence: VolumeNode | None
-    asymmetry_evidence: VolumeNode | None
-    normative_evidence: VolumeNode | None
     segmentation: SegmentationNode | None
     findings_table: TableNode | None
     profile_table: TableNode | None
     normality_series: PlotSeriesNode | None
     mean_anomaly_series: PlotSeriesNode | None
     profile_chart: PlotChartNode | None
+    # The maps that a combined one is made of, by name.
+    components: dict[str, VolumeNode]
+
+    def present(self) -> list[Node]:
+        """Every node that is there."""
+        single = [getattr(self, role) for role in RESULT_KINDS]
+        return [node for node in (*single, *self.components.values()) if node is not None]
 
     def maps(self) -> list[VolumeNode]:
         """The anomaly map, first, and the components it is made of, as far as they are there."""
-        nodes = [self.anomaly_map, *(getattr(self, role) for role in EVIDENCE_ROLES.values())]
+        nodes = [self.anomaly_map, *self.components.values()]
         return [node for node in nodes if node is not None]
 
 
@@ -131,7 +136,7 @@ class BrainAnomalySceneLogic:
             if is_new:
                 self.removeResults(inputNode)
             raise
-        place_beside(inputNode, [node for node in vars(self.resultNodes(inputNode)).values() if node is not None])
+        place_beside(inputNode, self.resultNodes(inputNode).present())
         return self.resultNodes(inputNode)
 
     def setThreshold(self, node: VolumeNode, threshold: float, minimumMm3: float = 20.0) -> Findings:
@@ -205,11 +210,13 @@ class BrainAnomalySceneLogic:
 
     def resultNodes(self, inputNode: VolumeNode) -> DetectionNodes:
         """The nodes of the input's result, with None where there is none."""
-        return DetectionNodes(**{field.name: result_node(inputNode, field.name) for field in fields(DetectionNodes)})
+        single = {role: result_node(inputNode, role) for role in RESULT_KINDS}
+        parts = {name: result_node(inputNode, component_role(name)) for name in component_names(inputNode)}
+        return DetectionNodes(**single, components=parts)
 
     def hasResults(self, inputNode: VolumeNode) -> bool:
         """Whether any result node of this input is in the scene."""
-        return any(result_node(inputNode, role) is not None for role in RESULT_KINDS)
+        return any(result_node(inputNode, role) is not None for role in result_roles(inputNode))
 
     def removeResults(self, inputNode: VolumeNode) -> None:
         """Remove all results of this input; results of other inputs stay."""
@@ -217,7 +224,7 @@ class BrainAnomalySceneLogic:
         if scene is None:
             return
         with batch(scene):
-            for role in RESULT_KINDS:
+            for role in result_roles(inputNode):
                 remove_result(inputNode, role)
             sweep_companions(scene)
             remove_color_node_if_unused(scene)
@@ -283,7 +290,8 @@ def _write_volumes(detection: Detection, record: RunRecord, input_node: VolumeNo
         "pseudo_healthy": detection.pseudo_healthy,
         "uncertainty": detection.uncertainty,
         "residual": detection.residual,
-        **{role: detection.components.get(name) for name, role in EVIDENCE_ROLES.items()},
+        **{component_role(name): None for name in component_names(input_node)},
+        **{component_role(name): part for name, part in detection.components.items()},
     }
     for role, array in volumes.items():
         if array is None:
@@ -303,7 +311,7 @@ def _show_volume(node: VolumeNode, role: str, record: RunRecord, input_node: Vol
     Components are evidence as the combined map is: the same colors and threshold, so that they compare.
     """
     low, high = _window(input_node)
-    if role == "anomaly_map" or role in EVIDENCE_ROLES.values():
+    if role == "anomaly_map" or role not in RESULT_KINDS:
         show_as_heat(node, record.threshold, record.display_maximum, record.legend_title)
     elif role == "pseudo_healthy":
         show_as_gray(node, low, high)
@@ -334,7 +342,7 @@ def _write_profile(detection: Detection, record: RunRecord, input_node: VolumeNo
 def _rewrite_findings(findings: Findings, rejected: frozenset[int], record: RunRecord, input_node: VolumeNode) -> None:
     """Segment, table and display for another threshold; what the user deleted comes back."""
     anomaly_map = _required_map(input_node)
-    for role in ("anomaly_map", *EVIDENCE_ROLES.values()):
+    for role in ("anomaly_map", *map(component_role, component_names(input_node))):
         if (node := result_node(input_node, role)) is not None:
             show_above(node, record.threshold, record.display_maximum)
     had_segmentation = result_node(input_node, "segmentation") is not None

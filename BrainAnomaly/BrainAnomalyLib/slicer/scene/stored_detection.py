@@ -14,7 +14,7 @@ from ...findings.table import Findings
 from ...io.geometry import FloatArray
 from ...preparation.intensity.contrast import ContrastGuess
 from ...preparation.space.quality import RegistrationQuality
-from .links import EVIDENCE_ROLES, TableNode, VolumeNode, result_node
+from .links import TableNode, VolumeNode, component_names, component_role, result_node
 from .profile_plot import MEAN, NORMALITY, POSITION
 from .review import kept_mask
 from .run_record import RunRecord, read_record
@@ -84,7 +84,7 @@ def _result(input_node: VolumeNode, role: str) -> FloatArray | None:
 
 def _components(input_node: VolumeNode) -> dict[str, FloatArray]:
     """The maps that a combined map is made of, by name."""
-    found = {name: _result(input_node, role) for name, role in EVIDENCE_ROLES.items()}
+    found = {name: _result(input_node, component_role(name)) for name in component_names(input_node)}
     return {name: part for name, part in found.items() if part is not None}
 
 
