@@ -10,12 +10,13 @@ from typing import get_args
 
 from ..errors import OptionsError
 from ..io.geometry import MaskArray
+from ..io.scan_names import NamedFile, named_file
 from ..io.volumes import READABLE, Contrast, Scan, read_mask, stem
 
 _COLUMNS = ("scan", "truth", "subject", "contrast", "mask", "group")
-_TRUTH = re.compile(r"(lesions?|seg|gt|truth|consensus|label|roi)(?=[_.-]|$)|_mask$", re.IGNORECASE)
-_BRAIN = re.compile(r"brain_?mask", re.IGNORECASE)
-_CONTRASTS: tuple[tuple[str, Contrast], ...] = (("flair", "FLAIR"), ("t1", "T1w"), ("t2", "T2w"), ("pd", "PD"))
+# Files of nnU-Net: the number of the channel ends a scan's name, and the mask has the name without it.
+_CHANNEL = re.compile(r"(.*\d.*)_\d{4}")
+_MOST_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Case:
 def find_cases(place: Path, healthy_without_truth: bool = False) -> list[Case]:
     """The cases of a CSV file (columns scan, truth, subject, contrast, mask, group; paths relative to it) or folder.
 
-    In a folder, a truth has the name of its scan's subject and a word like lesion, seg or gt in it. Raises
-    OptionsError for what cannot be used, with what is missing.
+    In a folder, a truth has the name of its scan's subject and a word like lesion, seg or gt in it, or lies in a folder
+    of such a name. Raises OptionsError for what cannot be used, with what is missing, and with a list of the scans for
+    which names leave open which truth is theirs.
     """
     if place.is_file():
         cases = _from_table(place)
@@ -88,30 +90,106 @@ def _case(row: dict[str, str | None], folder: Path, line: int) -> Case:
     return Case(scan, paths["truth"], subject, contrast, paths["mask"], values["group"])
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A file of a folder, and its subject's name in small letters."""
+
+    file: NamedFile
+    name: str
+
+
 def _from_folder(folder: Path) -> list[Case]:
     images = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(READABLE))
-    truths = [path for path in images if _TRUTH.search(stem(path)) and not _BRAIN.search(stem(path))]
-    scans = [path for path in images if path not in truths and not re.search(r"mask", stem(path), re.IGNORECASE)]
-    return [Case(scan, _truth_of(scan, truths), _subject(scan), contrast_of_name(scan)) for scan in scans]
+    scans, truths = _members([named_file(path, folder) for path in images], folder)
+    pairs = [(scan, _truths_of(scan, scans, truths)) for scan in scans]
+    _require_clear(pairs, truths, folder)
+    subjects = _subjects(scans, folder)
+    return [
+        Case(scan.file.path, found[0].path if found else None, subject, scan.file.contrast)
+        for (scan, found), subject in zip(pairs, subjects, strict=True)
+    ]
 
 
-def _truth_of(scan: Path, truths: list[Path]) -> Path | None:
-    """The truth with the longest beginning in common, among those of the same subject."""
-    own = [truth for truth in truths if _subject(truth) == _subject(scan)]
-    return max(own, key=lambda truth: (_common(scan, truth), -len(truth.name)), default=None)
+def _members(files: list[NamedFile], root: Path) -> tuple[list[_Member], list[_Member]]:
+    """Scans and truths. A scan's channel number is no part of its name where there is a mask without it."""
+    images = [file for file in files if file.kind in ("scan", "contrast agent") and not file.may_be_truth]
+    channels = {(file.home, found[1]) for file in images if (found := _CHANNEL.fullmatch(file.name))}
+    plain = [file for file in images if (file.home, file.name) in channels and stem(file.path) == file.name]
+    truths = [_member(file, root) for file in files if file.may_be_truth or file in plain]
+    names = {truth.name for truth in truths}
+    scans = [_member(file, root) for file in images if file not in plain]
+    return [_without_channel(scan, names) for scan in scans], truths
 
 
-def _common(one: Path, other: Path) -> int:
-    pairs = zip(one.name, other.name, strict=False)
-    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(one.name), len(other.name)))
+def _member(file: NamedFile, root: Path) -> _Member:
+    name = file.name or (file.home.name if file.home != root else "")
+    return _Member(file, name.casefold())
 
 
-def contrast_of_name(path: Path) -> Contrast:
-    """The contrast that a file's name tells."""
-    name = stem(path).lower()
-    return next((contrast for word, contrast in _CONTRASTS if word in name), "unknown")
+def _without_channel(scan: _Member, names: set[str]) -> _Member:
+    found = _CHANNEL.fullmatch(scan.name)
+    return _Member(scan.file, found[1]) if found and found[1] in names and scan.name not in names else scan
 
 
-def _subject(path: Path) -> str:
-    """What stands before the first underscore: ``sub-01`` of ``sub-01_FLAIR.nii.gz``."""
-    return stem(path).split("_")[0]
+def _truths_of(scan: _Member, scans: list[_Member], truths: list[_Member]) -> list[NamedFile]:
+    """The truths that may be this scan's; one if names leave no doubt, none if there is none of its subject.
+
+    Where none is certain, the scan itself stands first among them.
+    """
+    alike = [other.file for other in scans if other.name == scan.name]
+    every = [truth.file for truth in truths if truth.name == scan.name]
+    own = [truth for truth in every if truth.home == scan.file.home]
+    if not own and len({other.home for other in alike}) == 1:
+        own = every
+    fitting = [truth for truth in own if truth.session == scan.file.session]
+    if not fitting and len({other.session for other in alike}) == 1:
+        fitting = [truth for truth in own if not truth.session]
+    return _closest(scan.file, fitting) if fitting or not every else [scan.file, *every]
+
+
+def _closest(scan: NamedFile, truths: list[NamedFile]) -> list[NamedFile]:
+    """Those that are lesions by name, and of these the ones of the scan's contrast, else of none."""
+    truths = [truth for truth in truths if truth.kind == "lesion"] or truths
+    same = [truth for truth in truths if truth.contrast == scan.contrast]
+    return same or [truth for truth in truths if truth.contrast == "unknown"] or truths
+
+
+def _require_clear(pairs: list[tuple[_Member, list[NamedFile]]], truths: list[_Member], root: Path) -> None:
+    """Raise OptionsError where more than one truth may be a scan's, or a scan has none and a truth no scan."""
+    told = {scan.file.path: [truth.path for truth in found] for scan, found in pairs if len(found) > 1}
+    bare = [scan.file.path for scan, found in pairs if not found]
+    names = {scan.name for scan, _ in pairs}
+    stray = [truth.file.path for truth in truths if truth.name not in names]
+    told |= dict.fromkeys(bare, stray) if bare and stray else {}
+    if not told:
+        return
+    lines = [
+        f"'{_shown(scan, root)}' ({', '.join(_shown(truth, root) for truth in found if truth != scan)})"
+        for scan, found in list(told.items())[:_MOST_LISTED]
+    ]
+    more = f"; and {len(told) - _MOST_LISTED} more" if len(told) > _MOST_LISTED else ""
+    raise OptionsError(
+        f"Names leave open which lesion mask belongs to which scan: {'; '.join(lines)}{more}.",
+        "Rename the files, or give a CSV file with the columns scan and truth.",
+    )
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _subjects(scans: list[_Member], root: Path) -> list[str]:
+    """A name for each scan's subject, with its folder where several folders hold a subject of that name."""
+    homes: dict[str, set[Path]] = {}
+    for scan in scans:
+        homes.setdefault(scan.name, set()).add(scan.file.home)
+    return [_subject(scan, len(homes[scan.name]) > 1, root) for scan in scans]
+
+
+def _subject(scan: _Member, shared: bool, root: Path) -> str:
+    file = scan.file
+    name = file.name or (file.home.name if file.home != root else file.session or stem(file.path))
+    if file.name.casefold() != scan.name and file.name:
+        name = file.name[: len(scan.name)]
+    place = _shown(file.home, root)
+    return name if not shared or place in (".", name) else f"{place}/{name}"

@@ -18,6 +18,7 @@ class NamedFile:
 
     ``name`` is the subject as far as the file name or a ``sub-*`` folder gives it, else empty. ``home`` is the folder
     that holds the subject's scans, without structural folders such as ``anat`` or ``ses-1``; above ``sub-*`` in BIDS.
+    ``may_be_truth``: among scans of patients this is a mask of lesions, even if its name says no more than ``seg``.
     """
 
     path: Path
@@ -26,6 +27,7 @@ class NamedFile:
     home: Path
     session: str
     contrast: Contrast
+    may_be_truth: bool = False
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
@@ -36,10 +38,10 @@ def _words(*patterns: str) -> re.Pattern[str]:
 _SIZE = r"(?:\d+mm)?"
 _CONTRASTS: tuple[tuple[Contrast, re.Pattern[str]], ...] = (
     ("T1w", _words(r"t1[- ]?flair")),
-    ("FLAIR", _words(rf"(?:t2w?[-_ ])?flair{_SIZE}", r"t2flair", r"dark[-_ ]?fluid", "tirm")),
+    ("FLAIR", _words(rf"(?:t2w?[-_ ])?flair{_SIZE}", r"t2flair", "t2f", r"dark[-_ ]?fluid", "tirm")),
     (
         "T1w",
-        _words(rf"t1w?{_SIZE}", r"(?:t1w?[-_ ]?)?mp2?rage", "unit1", r"(?:ir[-_ ]?)?f?spgr", "bravo", "inplanet1"),
+        _words(rf"t1w?{_SIZE}", r"(?:t1w?[-_ ]?)?mp2?rage", "unit1|t1n", r"(?:ir[-_ ]?)?f?spgr", "bravo", "inplanet1"),
     ),
     ("T2w", _words(rf"t2w?{_SIZE}", "inplanet2")),
     ("PD", _words(rf"pdw?{_SIZE}", r"proton[-_ ]?density")),
@@ -47,10 +49,24 @@ _CONTRASTS: tuple[tuple[Contrast, re.Pattern[str]], ...] = (
 _CONTRAST_AGENT = _words(
     r"t1w?[-_ ]?(?:post|gd|gado\w*|ce|c|km)", r"ce-[a-z0-9]+", "gd", r"gad(?:olinium)?", r"post[-_ ]?(?:contrast|gd)"
 )
-_LESION = re.compile(
-    r"lesion|tumou?r|infarct|ground[-_ ]?truth|(?<![a-z0-9])(?:label-l[a-z]*|wmh|o?edema|gt)(?![a-z0-9])"
-    r"|stroke\w*[-_](?:mask|seg|roi)|brats\w*[-_]seg",
-    re.IGNORECASE,
+_LESION_WORDS = (
+    r"lesions?|tumou?rs?|infarcts?|ground[-_ ]?truth|(?<![a-z0-9])(?:label-l[a-z]*|wmh|o?edema|gt)(?![a-z0-9])"
+)
+_LESION = re.compile(rf"{_LESION_WORDS}|stroke\w*[-_](?:mask|seg|roi)|brats\w*[-_]seg", re.IGNORECASE)
+_LESION_ONLY = re.compile(rf"{_LESION_WORDS}|stroke[-_](?=(?:mask|seg|roi)(?![a-z0-9]))", re.IGNORECASE)
+# What a mask of lesions is called where the cohort leaves no doubt that it is one.
+_TRUTH = _words(r"segs?\d?", r"masks?\d?", r"labels?\d?", r"rois?\d?", "truth", r"consensus\w*", r"raters?[-_ ]?\d*")
+_ANATOMY = _words(
+    r"brain(?:[-_ ]?masks?)?",
+    "head",
+    "skull",
+    r"(?:de)?face",
+    "gm",
+    "wm",
+    "csf",
+    r"vessels?",
+    r"ventric\w*",
+    r"tissues?",
 )
 _MASK = _words(r"(?:brain[-_ ]?)?masks?", "brainmask", "dlmuse", "dlicv", r"brain[-_ ]?labels?")
 _NOT_BRAIN = _words(r"(?:de)?face", "gm", "wm", "csf", "roi", "vessels?", r"ventric\w*", "skull")
@@ -96,7 +112,8 @@ def named_file(path: Path, root: Path) -> NamedFile:
     folders = path.relative_to(root).parent.parts
     name, depth = _subject(text, folders)
     home = root.joinpath(*folders[:depth])
-    return NamedFile(path, _kind(text, folders), name, home, _session(text, folders), _of(path))
+    kind = _kind(text, folders)
+    return NamedFile(path, kind, name, home, _session(text, folders), _of(path), _may_be_truth(text, kind, folders))
 
 
 def contrast_of_words(text: str) -> Contrast:
@@ -123,11 +140,23 @@ def kind_of(text: str) -> Kind:
 
 def _kind(text: str, folders: tuple[str, ...]) -> Kind:
     """By name, but nothing in a folder of labels is a scan."""
-    kind = kind_of(text)
-    place = next((part for part in reversed(folders) if _LABEL_FOLDER.fullmatch(part)), "")
+    kind, place = kind_of(text), _label_folder(folders)
     if kind != "scan" or not place:
         return kind
     return "lesion" if _LESION.search(place) else "labels"
+
+
+def _label_folder(folders: tuple[str, ...]) -> str:
+    """The innermost folder of labels, or an empty string."""
+    return next((part for part in reversed(folders) if _LABEL_FOLDER.fullmatch(part)), "")
+
+
+def _may_be_truth(text: str, kind: Kind, folders: tuple[str, ...]) -> bool:
+    if kind == "lesion":
+        return True
+    if kind == "labels" and kind_of(text) == "scan":
+        return _ANATOMY.search(_label_folder(folders)) is None
+    return _TRUTH.search(text) is not None and _ANATOMY.search(text) is None
 
 
 def subject_folder(folder: Path, root: Path) -> Path:
@@ -171,9 +200,9 @@ def _is_structure(part: str) -> bool:
 
 def _remainder(text: str) -> str:
     """The name without words on contrast, kind, session and processing: what is left names the subject."""
-    for pattern in (_SESSION, _ENTITY, _CONTRAST_AGENT, *(pattern for _, pattern in _CONTRASTS), _LESION, _MASK):
+    for pattern in (_SESSION, _ENTITY, _CONTRAST_AGENT, *(pattern for _, pattern in _CONTRASTS), _LESION_ONLY):
         text = pattern.sub("", text)
-    for pattern in (_LABELS, _MAP, _GENERIC):
+    for pattern in (_MASK, _LABELS, _MAP, _TRUTH, _GENERIC):
         text = pattern.sub("", text)
     return re.sub(r"([-_ .])[-_ .]+", r"\1", text).strip("-_ .")
 
