@@ -34,12 +34,11 @@ from BrainAnomalyLib.detectors.protocol import Detector
 from BrainAnomalyLib.detectors.registry import load_detector
 from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector
 from BrainAnomalyLib.evaluation.bootstrap import Estimate, PooledCounts, estimate_mean
-from BrainAnomalyLib.evaluation.healthy import false_positives, realised_rate
 from BrainAnomalyLib.evaluation.scan import EvaluatedScan
 from BrainAnomalyLib.evaluation.voxels import (
     average_precision,
     best_threshold,
-    dataset_dice,
+    found_mask,
     pooled,
     quantile_grid,
     ranking,
@@ -83,6 +82,18 @@ def ap_and_dice(scans: Sequence[EvaluatedScan], times: int = 500) -> tuple[Estim
     spread, final = counts.estimate(raw, counts.best_dice, times), dataset_dice(scans, threshold)
     moved = Estimate(final, spread.low + final - raw, spread.high + final - raw, spread.subjects)
     return counts.estimate(average_precision(ranked), counts.average_precision, times), moved
+
+
+def dataset_dice(scans: Sequence[EvaluatedScan], threshold: float) -> float:
+    """2 sum |found and true| / (sum |found| + sum |true|) over scans, components of up to 20 mm3 dropped."""
+    pairs = [(found_mask(scan, threshold), scan.truth & scan.evaluated) for scan in scans]
+    total = sum(int(found.sum()) + int(truth.sum()) for found, truth in pairs)
+    return 2.0 * sum(int((found & truth).sum()) for found, truth in pairs) / total if total else float("nan")
+
+
+def realised_rate(scans: Sequence[EvaluatedScan], threshold: float) -> float:
+    """Mean over scans of the part of the brain above a threshold."""
+    return float(np.mean([np.mean(scan.anomaly[scan.evaluated] > threshold) for scan in scans]))
 
 
 def mslub(data: Path) -> None:
@@ -293,7 +304,7 @@ def _healthy_row(
         scores = {**scan_scores(anomaly, prepared.brain_mask), **reconstruction.scan_scores}
         passed.append(assess(prepared, anomaly, scores, bank, reconstruction.latent).verdict)
     advice, known = detector.threshold, [verdict == "in distribution" for verdict in passed]
-    volumes = false_positives(made, advice.value).ml_per_scan
+    volumes = [one.ml(found_mask(one, advice.value)) for one in made]
     kept = [volume for volume, own in zip(volumes, known, strict=True) if own]
     rates = [f"{realised_rate(made, advice.by_false_positive_rate[rate]):.2%}" for rate in (0.01, 0.05)]
     alike = estimate_mean(volumes, 500).text(2)

@@ -22,6 +22,7 @@ from engine_process import engine
 from synthetic import flair_brain, grid_of, lesion_ball, noise, save_nifti
 
 SHAPE = (8, 9, 10)
+GRID = grid_of((95, 110, 95), (2.0, 2.0, 2.0), "PIR", 8.0, center=(0.0, -17.0, 5.0))
 
 
 def images(folder: Path, *names: str) -> None:
@@ -175,9 +176,8 @@ def test_the_page_escapes_and_holds_its_pictures() -> None:
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A turned FLAIR with a lesion, a damaged one, and one whose truth lies on another grid."""
     folder = tmp_path_factory.mktemp("cohort")
-    grid = grid_of((95, 110, 95), (2.0, 2.0, 2.0), "PIR", 8.0, center=(0.0, -17.0, 5.0))
-    save_nifti(folder / "p1_FLAIR.nii.gz", flair_brain(grid), grid.affine)
-    save_nifti(folder / "p1_lesion.nii.gz", lesion_ball(grid).astype(np.uint8), grid.affine)
+    save_nifti(folder / "p1_FLAIR.nii.gz", flair_brain(GRID), GRID.affine)
+    save_nifti(folder / "p1_lesion.nii.gz", lesion_ball(GRID).astype(np.uint8), GRID.affine)
     (folder / "p2_FLAIR.nii.gz").write_bytes(b"nothing of use")
     images(folder, "p2_lesion.nii.gz", "p3_FLAIR.nii.gz")
     save_nifti(folder / "p3_lesion.nii.gz", noise((9, 9, 9)))
@@ -214,6 +214,16 @@ def test_the_numbers_of_a_real_run_are_plausible(finished) -> None:
         scans = list(csv.DictReader(stream))
     assert [(row["detector"], row["subject"]) for row in scans] == [("histogram", "p1"), ("tissue", "p1")]
     assert float(scans[0]["lesion_ml"]) == pytest.approx(4.0 / 3.0 * np.pi * 0.8**3, rel=0.05)
+
+
+def test_a_papers_protocol_counts_the_whole_field_of_view(finished) -> None:
+    process, _ = finished
+    part = {row["value"] for row in json.loads(process.stdout) if row["metric"].startswith("prevalence")}
+    truth = lesion_ball(GRID)
+    # The second axis of the scan runs downwards: its slices from the highest to the lowest.
+    place = 1.0 - (np.arange(truth.shape[1]) + 0.5) / truth.shape[1]
+    counted = truth[:, (place >= 15.0 / 155.0) & (place < 125.0 / 155.0)]
+    assert min(part) == pytest.approx(counted.mean(), rel=0.1)
 
 
 def test_a_threshold_may_come_from_other_subjects_only(cohort: Path, tmp_path: Path) -> None:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from BrainAnomalyLib.evaluation.bootstrap import PooledCounts, estimate_mean, paired_difference
-from BrainAnomalyLib.evaluation.healthy import (
-    calibration_errors,
-    clopper_pearson,
-    false_positives,
-    rate_thresholds,
-    realised_rate,
-    reconstruction_health,
-    uniformity,
-)
-from BrainAnomalyLib.evaluation.lesions import all_counts, froc, lesion_counts
+from BrainAnomalyLib.evaluation.bootstrap import PooledCounts, estimate_mean
+from BrainAnomalyLib.evaluation.healthy import clopper_pearson, rate_thresholds, reconstruction_health, uniformity
+from BrainAnomalyLib.evaluation.lesions import froc_part, froc_points, lesion_counts
 from BrainAnomalyLib.evaluation.scan import EvaluatedScan
-from BrainAnomalyLib.evaluation.slices import slice_hits, slice_metrics
+from BrainAnomalyLib.evaluation.slices import slice_counts, slice_metrics
+from BrainAnomalyLib.evaluation.summary import summarize
 from BrainAnomalyLib.evaluation.voxels import (
     auroc,
     auroc_with_background,
     average_precision,
     best_threshold,
     bisected_threshold,
-    dataset_dice,
     dice,
     fixed_grid,
+    found_mask,
     linear_grid,
     pooled,
     quantile_grid,
@@ -44,6 +39,12 @@ def scan_of(anomaly: np.ndarray, truth: np.ndarray, subject: str = "one", voxel_
 
 def blank() -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(SHAPE), np.zeros(SHAPE, dtype=bool)
+
+
+def values_of(scans: list[EvaluatedScan], source: str = "") -> dict[str, float]:
+    """What the table says, by metric: with the threshold from ``source``, or without one."""
+    rows = summarize(scans, bootstrap=0)
+    return {row.metric: row.estimate.value for row in rows if not source or row.threshold_source == source}
 
 
 def two_scans() -> list[EvaluatedScan]:
@@ -94,22 +95,22 @@ def test_background_inflates_the_auroc_as_the_formula_says() -> None:
     assert whole == pytest.approx(reference.roc_auc_score(truth, scores))
 
 
-@pytest.mark.parametrize("grid", [linear_grid, quantile_grid])
-def test_best_dice_of_two_scans_without_and_with_the_component_rule(grid) -> None:
+@pytest.mark.parametrize(("name", "grid"), [("linear", linear_grid), ("quantile", quantile_grid)])
+def test_best_dice_of_two_scans_without_and_with_the_component_rule(name: str, grid) -> None:
     scans = two_scans()
     truth, scores = pooled(scans)
     threshold, raw = best_threshold(ranking(truth, scores), grid(scores))
     # Below 3: 39 hits, 59 found, 39 true. Then the 20 healthy voxels go, and so does the lesion of 12.
     assert threshold < 3.0
     assert raw == pytest.approx(2 * 39 / (59 + 39))
-    assert dataset_dice(scans, threshold) == pytest.approx(2 * 27 / (27 + 39))
+    assert values_of(scans)[f"best Dice, {name} grid"] == pytest.approx(2 * 27 / (27 + 39))
 
 
 def test_the_component_rule_is_a_volume() -> None:
     anomaly, truth = blank()
     anomaly[:5, :4, 0], truth[:5, :4, 0] = 1.0, True
-    assert dataset_dice([scan_of(anomaly, truth)], 0.5) == 0.0
-    assert dataset_dice([scan_of(anomaly, truth, voxel_mm3=2.0)], 0.5) == 1.0
+    small, large = (values_of([scan_of(anomaly, truth, voxel_mm3=volume)]) for volume in (1.0, 2.0))
+    assert (small["best Dice, linear grid"], large["best Dice, linear grid"]) == (0.0, 1.0)
 
 
 def test_fixed_grid_and_bisection_find_the_optimum_of_a_unimodal_curve() -> None:
@@ -135,8 +136,9 @@ def test_pooling_favors_large_lesions() -> None:
     missed, small = blank()
     small[:5, :2, 0] = True
     scans = [scan_of(anomaly, truth), scan_of(missed, small, "two")]
-    assert dataset_dice(scans, 0.5) == pytest.approx(200.0 / 210.0)
-    assert np.mean([dice(scan.anomaly > 0.5, scan.truth) for scan in scans]) == 0.5
+    seen = values_of(scans, "oracle-dataset")
+    assert seen["best Dice, linear grid"] == pytest.approx(200.0 / 210.0)
+    assert seen["Dice per scan"] == 0.5
 
 
 def lesions() -> EvaluatedScan:
@@ -160,16 +162,11 @@ def test_lesions_by_ten_percent_and_by_any_voxel() -> None:
 
 
 def test_lesions_by_size() -> None:
-    sizes = lesion_counts(lesions(), 0.5, 0.0).recall_by_size()
+    seen = values_of([lesions(), lesions()], "oracle-dataset")
     # 1000, 300 and 10 mm3: the first counts among 1 to 10 mL.
-    assert [count for count, _ in sizes.values()] == [1, 1, 1, 0]
-    assert [part for _, part in sizes.values()][:3] == [0.0, 0.0, 1.0]
-
-
-def test_counts_of_scans_add_up() -> None:
-    together = all_counts([lesions(), lesions()], 0.5, 0.0)
-    assert together.sizes_ml.size == 6
-    assert together.false_findings() == 1.0
+    assert [seen[f"lesions hit, {size} mL (n = 2)"] for size in ("0-0.1", "0.1-1", "1-10")] == [0.0, 0.0, 1.0]
+    assert np.isnan(seen["lesions hit, >10 mL (n = 0)"])
+    assert seen["false findings per scan"] == 1.0
 
 
 def test_froc_counts_false_findings_per_scan() -> None:
@@ -177,7 +174,7 @@ def test_froc_counts_false_findings_per_scan() -> None:
     truth[:3, :3, :3] = True
     anomaly[truth] = 1.0
     anomaly[8:11, 8:11, 8:11] = 2.0
-    curve = froc([scan_of(anomaly, truth)], 0.0)
+    curve = froc_part(froc_points([scan_of(anomaly, truth)], [0.0]), np.ones(1))
     # The only false finding outranks the lesion: none of it at half a false finding, all of it at one.
     assert curve == {0.5: 0.0, 1.0: 1.0, 2.0: 1.0, 4.0: 1.0, 8.0: 1.0}
 
@@ -197,8 +194,9 @@ def test_slices_in_both_conventions() -> None:
 
 
 def test_slice_sensitivity_and_specificity() -> None:
-    assert slice_hits([slices()], 4.0) == (0.5, 1.0)
-    assert slice_hits([slices()], 0.5) == (1.0, 0.0)
+    # Slices hit of those with a lesion, slices spared of those without.
+    assert slice_counts(slices(), 4.0) == (1, 2, 2, 2)
+    assert slice_counts(slices(), 0.5) == (2, 2, 0, 2)
 
 
 def test_a_constant_map_ranks_no_slice() -> None:
@@ -214,7 +212,7 @@ def test_a_higher_threshold_never_finds_more_on_healthy_scans() -> None:
 
     noise = ndimage.gaussian_filter(np.random.default_rng(2).random((24, 24, 24)), 1.5)
     healthy = scan_of(noise / noise.max(), np.zeros(noise.shape, dtype=bool))
-    volumes = [false_positives([healthy], threshold).ml for threshold in np.linspace(0.0, 1.0, 21)]
+    volumes = [healthy.ml(found_mask(healthy, threshold)) for threshold in np.linspace(0.0, 1.0, 21)]
     assert volumes == sorted(volumes, reverse=True)
     assert volumes[0] > volumes[-1] == 0.0
 
@@ -222,9 +220,10 @@ def test_a_higher_threshold_never_finds_more_on_healthy_scans() -> None:
 def test_false_positives_per_scan() -> None:
     anomaly, truth = blank()
     anomaly[:3, :3, :3] = 1.0
-    seen = false_positives([scan_of(anomaly, truth, voxel_mm3=100.0), scan_of(np.zeros(SHAPE), truth, "two")], 0.5)
-    assert seen.ml_per_scan == (2.7, 0.0)
-    assert (seen.ml, seen.findings, seen.over_limit) == (1.35, 0.5, 0.5)
+    scans = [scan_of(anomaly, truth, voxel_mm3=100.0), scan_of(np.zeros(SHAPE), truth, "two")]
+    seen = values_of([replace(scan, threshold=0.5) for scan in scans], "package default")
+    assert (seen["healthy scans: mL of findings"], seen["healthy scans: findings"]) == (1.35, 0.5)
+    assert seen["healthy scans with more than 1 mL (Clopper-Pearson)"] == 0.5
 
 
 def test_thresholds_by_rate_keep_their_promise_where_they_were_made() -> None:
@@ -232,7 +231,7 @@ def test_thresholds_by_rate_keep_their_promise_where_they_were_made() -> None:
     thresholds = rate_thresholds([scan])
     assert thresholds[0.1] == pytest.approx(1727 * 0.9)
     for rate, threshold in thresholds.items():
-        assert realised_rate([scan], threshold) == pytest.approx(rate, abs=1 / 1728)
+        assert np.mean(scan.anomaly > threshold) == pytest.approx(rate, abs=1 / 1728)
 
 
 def test_clopper_pearson_by_hand() -> None:
@@ -243,14 +242,6 @@ def test_clopper_pearson_by_hand() -> None:
 def test_uniformity_by_hand() -> None:
     assert uniformity(np.array([0.5])) == pytest.approx(0.5)
     assert uniformity((np.arange(100) + 0.5) / 100) == pytest.approx(0.005)
-
-
-def test_calibration_errors_by_hand() -> None:
-    # Two of four are ill at 0.9 (gap 0.4), none of four at 0.1 (gap 0.1).
-    probability = np.repeat([0.9, 0.1], 4)
-    seen = calibration_errors(probability, np.array([1, 1, 0, 0, 0, 0, 0, 0], dtype=bool), bins=10)
-    assert (seen.expected, seen.maximum) == pytest.approx((0.25, 0.4))
-    assert seen.brier == pytest.approx((2 * 0.01 + 2 * 0.81 + 4 * 0.01) / 8)
 
 
 def test_reconstruction_is_judged_on_healthy_tissue() -> None:
@@ -273,11 +264,6 @@ def test_intervals_come_from_subjects() -> None:
     assert 0.2 <= seen.low < 0.4 < seen.high <= 0.6
     assert estimate_mean([0.2, 0.4, 0.6], seed=3) == estimate_mean([0.2, 0.4, 0.6], seed=3)
     assert np.isnan(estimate_mean([0.5]).low)
-
-
-def test_a_constant_difference_has_no_width() -> None:
-    seen = paired_difference([0.5, 0.7, 0.9], [0.4, 0.6, 0.8])
-    assert (seen.value, seen.low, seen.high) == pytest.approx((0.1, 0.1, 0.1))
 
 
 def test_binned_counts_agree_with_the_exact_metric() -> None:

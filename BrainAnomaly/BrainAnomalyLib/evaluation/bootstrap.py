@@ -55,11 +55,6 @@ def estimate_mean(values: Sequence[float], times: int = 1000, seed: int = 0) -> 
     return _estimate(float(known.mean()), len(known), lambda w: float(np.average(known, weights=w)), times, seed)
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float], times: int = 1000, seed: int = 0) -> Estimate:
-    """Mean of first - second over the same subjects; an interval without 0 is a difference."""
-    return estimate_mean([one - other for one, other in zip(first, second, strict=True)], times, seed)
-
-
 def estimate_ratio(
     above: Sequence[float], below: Sequence[float], subjects: Sequence[str], times: int = 1000, seed: int = 0
 ) -> Estimate:

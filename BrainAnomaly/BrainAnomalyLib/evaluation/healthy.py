@@ -9,45 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ..findings.components import connected_components
 from ..io.geometry import Array
 from .scan import EvaluatedScan
-from .voxels import COMPONENT_MM3, found_mask
 
 RATES = (0.001, 0.005, 0.01, 0.05, 0.1)
-
-
-@dataclass(frozen=True)
-class FalsePositives:
-    """Per healthy scan: findings in mL (mean and each), their number, and the part of scans with more than a limit."""
-
-    ml: float
-    ml_per_scan: tuple[float, ...]
-    findings: float
-    over_limit: float
-    limit_ml: float
-
-
-def false_positives(
-    scans: Sequence[EvaluatedScan], threshold: float, limit_ml: float = 1.0, minimum_mm3: float = COMPONENT_MM3
-) -> FalsePositives:
-    """What healthy scans get at a threshold; lesions of other scans must not be among them."""
-    masks = [found_mask(scan, threshold, minimum_mm3) for scan in scans]
-    volumes = [scan.ml(mask) for scan, mask in zip(scans, masks, strict=True)]
-    counts = [int(connected_components(m, s.voxel_mm3, 0.0).max(initial=0)) for s, m in zip(scans, masks, strict=True)]
-    over = float(np.mean(np.asarray(volumes) > limit_ml))
-    return FalsePositives(float(np.mean(volumes)), tuple(volumes), float(np.mean(counts)), over, limit_ml)
 
 
 def rate_thresholds(scans: Sequence[EvaluatedScan], rates: Sequence[float] = RATES) -> dict[float, float]:
     """t = Q_{1 - rate} of the healthy brain voxels, pooled: thresholds with that part of healthy voxels above."""
     values = np.concatenate([scan.anomaly[scan.evaluated] for scan in scans])
     return {rate: float(np.quantile(values, 1.0 - rate)) for rate in rates}
-
-
-def realised_rate(scans: Sequence[EvaluatedScan], threshold: float) -> float:
-    """Mean over scans of the part of the brain above a threshold."""
-    return float(np.mean([np.mean(scan.anomaly[scan.evaluated] > threshold) for scan in scans]))
 
 
 def clopper_pearson(successes: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -61,29 +32,6 @@ def clopper_pearson(successes: float, trials: float, confidence: float = 0.95) -
 def uniformity(p_values: Array) -> float:
     """Kolmogorov-Smirnov distance of p-values of healthy scans to U(0, 1)."""
     return float(stats.kstest(np.asarray(p_values, dtype=np.float64), "uniform").statistic)
-
-
-@dataclass(frozen=True)
-class CalibrationErrors:
-    """Expected and maximum calibration error over equal bins of the probability, and the Brier score."""
-
-    expected: float
-    maximum: float
-    brier: float
-
-
-def calibration_errors(probability: Array, truth: NDArray[np.bool_], bins: int = 20) -> CalibrationErrors:
-    """ECE = sum n_b / N |accuracy_b - confidence_b|, MCE the largest of them (over bins that are not empty)."""
-    values = np.asarray(probability, dtype=np.float64)
-    place = np.minimum((values * bins).astype(int), bins - 1)
-    counts = np.bincount(place, minlength=bins)
-    sums = [np.bincount(place, weights=part, minlength=bins) for part in (truth.astype(np.float64), values)]
-    gaps = np.abs(sums[0] - sums[1]) / np.maximum(counts, 1)
-    return CalibrationErrors(
-        expected=float((gaps * counts).sum() / len(values)),
-        maximum=float(gaps[counts > 0].max()),
-        brier=float(np.mean((values - truth) ** 2)),
-    )
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,11 @@ _FROC_THRESHOLDS = 25
 
 @dataclass(frozen=True, eq=False)
 class LesionCounts:
-    """Lesions (``sizes_ml`` and the part of each that was found) and findings (part of each that is lesion)."""
+    """A scan's lesions (``sizes_ml``, and the part of each that was found) and findings (part that is lesion)."""
 
     sizes_ml: NDArray[np.float64]
     covered: NDArray[np.float64]
     purity: NDArray[np.float64]
-    scans: int = 1
 
     def hit(self, least: float = LEAST_OVERLAP) -> NDArray[np.bool_]:
         """Lesions of which at least ``least`` was found; any voxel for 0."""
@@ -48,18 +47,9 @@ class LesionCounts:
         precision = 0.0 if np.isnan(precision) else precision
         return 2.0 * recall * precision / (recall + precision) if recall + precision > 0.0 else 0.0
 
-    def false_findings(self, least: float = LEAST_OVERLAP) -> float:
-        """False findings per scan."""
-        return float(np.count_nonzero(self.purity < least)) / self.scans
-
-    def recall_by_size(self) -> dict[str, tuple[int, float]]:
-        """(lesions, part that was hit) for each size range in mL."""
-        rows = {}
-        for low, high in SIZES_ML:
-            chosen = (self.sizes_ml >= low) & (self.sizes_ml < high)
-            name = f"{low:g}-{high:g} mL" if np.isfinite(high) else f">{low:g} mL"
-            rows[name] = (int(chosen.sum()), float(self.hit()[chosen].mean()) if chosen.any() else float("nan"))
-        return rows
+    def false_findings(self, least: float = LEAST_OVERLAP) -> int:
+        """Findings that are no lesion."""
+        return int(np.count_nonzero(self.purity < least))
 
 
 def lesion_counts(scan: EvaluatedScan, threshold: float, minimum_mm3: float = COMPONENT_MM3) -> LesionCounts:
@@ -77,36 +67,19 @@ def _counted(scan: EvaluatedScan, lesions: NDArray[np.int32], threshold: float, 
     return LesionCounts(sizes * scan.voxel_mm3 / 1000.0, covered, _parts(findings, lesions > 0)[1])
 
 
-def all_counts(scans: Sequence[EvaluatedScan], threshold: float, minimum_mm3: float = COMPONENT_MM3) -> LesionCounts:
-    """The lesions and findings of all scans together."""
-    return joined([lesion_counts(scan, threshold, minimum_mm3) for scan in scans])
+def froc_points(scans: Sequence[EvaluatedScan], minimum_mm3: Sequence[float]) -> NDArray[np.float64]:
+    """(thresholds, scans, 3): lesions hit, lesions and false findings, from the highest threshold to the lowest.
 
-
-def joined(counts: Sequence[LesionCounts]) -> LesionCounts:
-    """Several scans' lesions and findings as one."""
-    return LesionCounts(
-        np.concatenate([count.sizes_ml for count in counts]),
-        np.concatenate([count.covered for count in counts]),
-        np.concatenate([count.purity for count in counts]),
-        sum(count.scans for count in counts),
-    )
-
-
-def froc(scans: Sequence[EvaluatedScan], minimum_mm3: float = COMPONENT_MM3) -> dict[float, float]:
-    """Largest part of the lesions that is hit with at most so many false findings per scan (``FROC_RATES``)."""
-    return froc_part(froc_points(scans, minimum_mm3), np.ones(len(scans)))
-
-
-def froc_points(scans: Sequence[EvaluatedScan], minimum_mm3: float = COMPONENT_MM3) -> NDArray[np.float64]:
-    """(thresholds, scans, 3): lesions hit, lesions and false findings, from the highest threshold to the lowest."""
+    ``minimum_mm3``: the size that findings must exceed, for each scan.
+    """
     values = np.concatenate([scan.anomaly[scan.evaluated & (scan.anomaly > 0)] for scan in scans])
     shares = 1.0 - np.geomspace(1e-4, 0.5, _FROC_THRESHOLDS)
     thresholds = np.append(np.quantile(values, shares) if values.size else [], 0.0)
     points = np.zeros((len(thresholds), len(scans), 3))
-    for column, scan in enumerate(scans):
+    for column, (scan, least) in enumerate(zip(scans, minimum_mm3, strict=True)):
         lesions = _lesions(scan)
         for row, threshold in enumerate(thresholds):
-            count = _counted(scan, lesions, float(threshold), minimum_mm3)
+            count = _counted(scan, lesions, float(threshold), least)
             points[row, column] = count.hit().sum(), count.sizes_ml.size, count.false_findings()
     return points
 

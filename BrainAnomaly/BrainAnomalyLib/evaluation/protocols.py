@@ -1,8 +1,8 @@
 """The protocols of the papers as named presets: what is resampled, cut, masked, cleaned and counted before scoring.
 
 Each repeats a paper's evaluation on scans of any grid, so it is an approximation where that paper's own grid (SRI24 or
-MNI at a fixed size) matters: slices are taken by their place between the lowest and the highest slice with brain, a
-crop lies around the middle of the brain, and in-plane sizes refer to the scan's own field of view. Numbers are
+MNI at a fixed size) matters: slices are taken by their place in the scan's field of view, in-plane sizes and the
+background refer to that whole field too, and a crop lies around the middle of the brain. Numbers are
 comparable within one protocol, not across protocols. Maps of ``detection.detect`` have the seeds' median and eroded
 mask already, where the detector asks for them.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import OptionsError
 from ..io.geometry import Array, FloatArray, Grid, MaskArray, isotropic_grid, resample
-from .scan import EvaluatedScan
+from .scan import EvaluatedScan, boxed, whole
 
 ThresholdGrid = Literal["linear", "quantile", "fixed", "bisection"]
 Group = Literal["voxels", "volumes", "lesions", "slices", "healthy", "calibration", "reconstruction"]
@@ -28,8 +28,8 @@ class EvaluationProtocol:
     """How maps are brought into the form that is scored.
 
     ``spacing_mm``: isotropic resampling (truth linear, above ``truth_above``); ``in_plane``: nearest resizing of axial
-    slices to a square; ``slices``: part of the brain's height in [0, 1]; ``crop_mm``: box around the brain's middle;
-    ``erosion_mm`` of the mask, in axial planes if ``erosion_2d``; ``hyperintensity``: quantile of the brain's
+    slices to a square; ``slices``: part of the field of view's height in [0, 1]; ``crop_mm``: box around the brain's
+    middle; ``erosion_mm`` of the mask, in axial planes if ``erosion_2d``; ``hyperintensity``: quantile of the brain's
     intensities below which the map is 0; ``positive_residual``: the map is 0 where the scan is not brighter than its
     reconstruction; ``median``: width of the median in voxels; components of up to ``drop_voxels`` voxels, or
     ``drop_mm3``, are dropped; ``background``: voxels outside the brain count; ``grid``: thresholds of the search;
@@ -150,19 +150,23 @@ def protocol_named(name: str) -> EvaluationProtocol:
 def applied(protocol: EvaluationProtocol, scan: EvaluatedScan) -> EvaluatedScan:
     """The scan as the protocol scores it: other arrays, perhaps on another grid; ``evaluated`` marks what counts.
 
-    Raises OptionsError if nothing is left to evaluate.
+    All but the default see the whole field of view, whatever box of it the scan is kept as. Raises OptionsError if
+    nothing is left to evaluate.
     """
-    scan = _cut(protocol, _resampled(protocol, scan))
+    if protocol == PROTOCOLS["default"]:
+        return scan
+    scan = _cut(protocol, _resampled(protocol, whole(scan)))
     brain = _eroded(scan.evaluated, protocol, scan.spacing_mm)
     anomaly = _prior(protocol, scan, brain)
     if protocol.median is not None:
         anomaly = _median(anomaly, protocol.median)
     if protocol.erosion_mm or protocol.median or protocol.hyperintensity or protocol.positive_residual:
         anomaly = np.where(brain, anomaly, 0.0).astype(np.float32)
-    counted = np.ones_like(brain) if protocol.background else brain
     if not brain.any():
         raise OptionsError(f"The protocol '{protocol.name}' leaves no brain voxel of '{scan.subject}'.", "Use another.")
-    return replace(scan, anomaly=anomaly, evaluated=counted)
+    if protocol.background:
+        return replace(scan, anomaly=anomaly, evaluated=np.ones_like(brain))
+    return boxed(replace(scan, anomaly=anomaly, evaluated=brain))
 
 
 def _resampled(protocol: EvaluationProtocol, scan: EvaluatedScan) -> EvaluatedScan:
@@ -208,7 +212,7 @@ def _cut(protocol: EvaluationProtocol, scan: EvaluatedScan) -> EvaluatedScan:
         return scan
     chosen = [np.arange(size) for size in scan.anomaly.shape]
     if protocol.slices is not None:
-        chosen[2] = _between(np.flatnonzero(scan.evaluated.any(axis=(0, 1))), protocol.slices)
+        chosen[2] = _between(scan.anomaly.shape[2], protocol.slices)
     for axis, length in enumerate(protocol.crop_mm or ()):
         used = np.flatnonzero(scan.evaluated.any(axis=tuple(other for other in range(3) if other != axis)))
         reach = length / scan.spacing_mm[axis] / 2.0
@@ -216,27 +220,17 @@ def _cut(protocol: EvaluationProtocol, scan: EvaluatedScan) -> EvaluatedScan:
     return _picked(scan, np.ix_(*chosen), scan.voxel_mm3, scan.spacing)
 
 
-def _between(used: Array, part: tuple[float, float]) -> Array:
-    """Slices whose middle lies in a part of the height from the first to the last used one; at least one."""
-    height = int(used[-1] - used[0]) + 1
+def _between(height: int, part: tuple[float, float]) -> Array:
+    """Slices whose middle lies in a part of the height of the field of view; at least one."""
     place = (np.arange(height) + 0.5) / height
     inside = np.flatnonzero((place >= part[0]) & (place < part[1]))
-    return np.asarray(used[0] + (inside if inside.size else np.asarray([int(height * sum(part) / 2.0)])))
+    return inside if inside.size else np.asarray([int(height * sum(part) / 2.0)])
 
 
 def _picked(
     scan: EvaluatedScan, index: tuple[Array, ...], voxel_mm3: float, spacing: tuple[float, float, float] | None
 ) -> EvaluatedScan:
-    return replace(
-        scan,
-        anomaly=scan.anomaly[index],
-        truth=scan.truth[index],
-        evaluated=scan.evaluated[index],
-        image=None if scan.image is None else scan.image[index],
-        pseudo_healthy=None if scan.pseudo_healthy is None else scan.pseudo_healthy[index],
-        voxel_mm3=voxel_mm3,
-        spacing=spacing,
-    )
+    return scan.changed(lambda volume: volume[index], voxel_mm3=voxel_mm3, spacing=spacing)
 
 
 def _eroded(mask: MaskArray, protocol: EvaluationProtocol, spacing: tuple[float, float, float]) -> MaskArray:

@@ -20,7 +20,7 @@ from ..preparation.pipeline import AlignedScan, align, contrast_of
 from ..preparation.recipe import Recipe
 from ..progress import Progress, part, silent
 from .cases import Case, read_truth
-from .scan import EvaluatedScan
+from .scan import EvaluatedScan, box_of, margins_of
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def _detections(
 
 
 def _write(file: Path, case: Case, detection: Detection, truth: MaskArray) -> None:
-    """The box around brain and lesions, axes turned so that k runs upwards."""
+    """The box around brain and lesions and its margins in the field of view, axes turned so that k runs upwards."""
     inside = detection.brain_mask
-    box = tuple(slice(int(used.min()), int(used.max()) + 1) for used in np.nonzero(inside | truth))
+    box = box_of(inside | truth)
     grid = detection.scan.grid
     order, flipped = _upright(grid.affine)
 
@@ -116,6 +116,7 @@ def _write(file: Path, case: Case, detection: Detection, truth: MaskArray) -> No
         moved = np.transpose(volume[box], order)
         return np.ascontiguousarray(np.flip(moved, tuple(axis for axis in range(3) if flipped[axis])))
 
+    margins = margins_of(box, inside.shape)
     volumes: dict[str, Array] = {
         "anomaly": turned(detection.anomaly).astype(np.float32),
         "truth": turned(truth),
@@ -133,6 +134,7 @@ def _write(file: Path, case: Case, detection: Detection, truth: MaskArray) -> No
         promised=np.array([(float(rate), at) for rate, at in _promised(detection).items()]).reshape(-1, 2),
         p_value=np.array(_p_value(detection)),
         name=np.array(detection.scan.name),
+        margins=np.array([margins[axis][:: -1 if flipped[place] else 1] for place, axis in enumerate(order)]),
         **volumes,  # type: ignore[arg-type]
     )
 
@@ -184,6 +186,7 @@ def _read(file: Path) -> EvaluatedScan:
             promised={float(rate): float(at) for rate, at in stored["promised"]},
             p_value=float(stored["p_value"]),
             name=str(stored["name"]),
+            margins=tuple((int(before), int(after)) for before, after in stored["margins"]),  # type: ignore[arg-type]
             spacing=tuple(float(size) for size in stored["spacing"]),  # type: ignore[arg-type]
         )
 

@@ -39,14 +39,6 @@ def slice_metrics(scans: Sequence[EvaluatedScan]) -> SliceMetrics:
     )
 
 
-def slice_hits(
-    scans: Sequence[EvaluatedScan], threshold: float, minimum_mm3: float = COMPONENT_MM3
-) -> tuple[float, float]:
-    """(sensitivity, specificity): slices with a lesion where a finding overlaps it; slices without where none is."""
-    hit, lesion, spared, clean = np.sum([slice_counts(scan, threshold, minimum_mm3) for scan in scans], axis=0)
-    return float(hit / lesion) if lesion else float("nan"), float(spared / clean) if clean else float("nan")
-
-
 def slice_counts(
     scan: EvaluatedScan, threshold: float, minimum_mm3: float = COMPONENT_MM3
 ) -> tuple[int, int, int, int]:

@@ -136,7 +136,7 @@ class _Pool:
             self._row("prevalence (AP of chance)", plain(self.prevalence, self.scans)),
         ]
         if not whole:
-            background = sum(int(np.count_nonzero(~scan.evaluated)) for scan in self.scans)
+            background = sum(scan.outside for scan in self.scans)
             inflated, fraction = auroc_with_background(area, ranked.negatives, background)
             name = f"AUROC with background (brain is {fraction:.2f} of the negatives)"
             rows.append(self._row(name, plain(inflated, self.scans)))
@@ -215,7 +215,7 @@ class _Pool:
         return estimates
 
     def _froc_rows(self) -> list[Row]:
-        points = froc_points(self.scans, self.protocol.minimum_mm3(self.scans[0]))
+        points = froc_points(self.scans, self.least)
         names = sorted(set(self.subjects))
         index = [names.index(name) for name in self.subjects]
         curve = froc_part(points, np.ones(len(self.scans)))

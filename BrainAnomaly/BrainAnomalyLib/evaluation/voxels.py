@@ -136,17 +136,6 @@ def found_mask(scan: EvaluatedScan, threshold: float, minimum_mm3: float = COMPO
     return np.asarray(connected_components(above, scan.voxel_mm3, minimum_mm3) > 0)
 
 
-def dataset_dice(scans: Sequence[EvaluatedScan], threshold: float, minimum_mm3: float = COMPONENT_MM3) -> float:
-    """2 sum |found and true| / (sum |found| + sum |true|) over scans, small components dropped; NaN if all is empty."""
-    overlap = found = true = 0
-    for scan in scans:
-        mask, truth = found_mask(scan, threshold, minimum_mm3), scan.truth & scan.evaluated
-        overlap += int(np.count_nonzero(mask & truth))
-        found += int(np.count_nonzero(mask))
-        true += int(np.count_nonzero(truth))
-    return 2.0 * overlap / (found + true) if found + true else float("nan")
-
-
 def dice(found: MaskArray, truth: MaskArray) -> float:
     """Dice of one scan: NaN if both are empty, 0 if only the truth is."""
     total = int(np.count_nonzero(found)) + int(np.count_nonzero(truth))
