@@ -49,6 +49,14 @@ def test_the_segment_lies_where_the_findings_are(tmp_path: Path, codes: str) -> 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_series_without_attributes_that_anonymizers_take_away_gets_its_segment(tmp_path: Path) -> None:
+    grid = grid_of((24, 20, 12), (1.0, 1.5, 3.0), "LPS", 12.0)
+    files = write_series(tmp_path / "in", noise(grid.shape), grid)
+    assert "PatientBirthDate" not in pydicom.dcmread(files[0])
+    path = write_dicom_segmentation(ball(grid), grid, files, "BrainAnomaly", tmp_path / "findings.dcm")
+    assert pydicom.dcmread(path).PatientBirthDate == ""
+
+
 def test_it_says_that_a_program_made_it_and_which(tmp_path: Path) -> None:
     grid, files = series(tmp_path / "in")
     path = write_dicom_segmentation(ball(grid), grid, files, "BrainAnomaly " + "x" * 80, tmp_path / "findings.dcm")

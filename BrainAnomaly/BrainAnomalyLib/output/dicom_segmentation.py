@@ -26,6 +26,11 @@ _FAMILY = ("123109", "DCM", "Artificial Intelligence")
 # DICOM limits a long string (LO) to 64 characters.
 _LONGEST = 64
 _SERIES_NUMBER = 9001
+# Type 2 attributes of patient and study (DICOM PS3.3, C.7.1.1 and C.7.2.1): present, empty where unknown.
+_MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
 
 
 def write_dicom_segmentation(
@@ -65,13 +70,21 @@ def _images(files: Sequence[Path]) -> list[Any]:
     """Headers and pixels of the images, along the normal of their planes."""
     pydicom = _highdicom()[1]
     try:
-        images = [pydicom.dcmread(path) for path in files]
+        images = [_with_required(pydicom.dcmread(path)) for path in files]
         if not images or any(int(image.get("NumberOfFrames", 1) or 1) > 1 for image in images):
             raise ScanError("DICOM SEG is written for series with one file for each slice.", "Export NIfTI instead.")
         normal = np.cross(*np.asarray(images[0].ImageOrientationPatient, dtype=float).reshape(2, 3))
         return sorted(images, key=lambda image: float(normal @ np.asarray(image.ImagePositionPatient, dtype=float)))
     except (OSError, AttributeError, ValueError, pydicom.errors.InvalidDicomError) as error:
         raise ScanError("The scan's DICOM images cannot be read.", "Import the series into Slicer again.") from error
+
+
+def _with_required(image: Any) -> Any:
+    """The image with empty values where scanners or anonymizers leave out what must be there, as unknown."""
+    for keyword in _MAY_BE_EMPTY:
+        if keyword not in image:
+            setattr(image, keyword, "")
+    return image
 
 
 def _frame(mask: MaskArray, grid: Grid, image: Any) -> Array:
