@@ -17,7 +17,7 @@ from .io.geometry import Affine, FloatArray, MaskArray
 from .io.volumes import Scan, checked_mask
 from .preparation.brain.mask import BrainMaskMethod
 from .preparation.intensity.contrast import ContrastGuess
-from .preparation.pipeline import AlignedScan, align, contrast_of, into_template
+from .preparation.pipeline import AlignedScan, Aligner, contrast_of, into_template
 from .preparation.prepared import PreparedScan
 from .preparation.recipe import Recipe
 from .preparation.space.quality import RegistrationQuality
@@ -104,13 +104,16 @@ def detect(
     """
     options = _for_scan((options or DetectionOptions()).checked(), scan)
     way = part(progress, 0.0, ALIGNED_FRACTION)
-    if detector is None and scan.contrast == "unknown":
-        aligned = align(scan, Recipe(), options.brain_mask, options.brain_mask_method, way)
-        found = _loaded(detector_for(contrast_of(aligned).contrast), load, progress, ALIGNED_FRACTION)
-    else:
-        found = _loaded(detector or detector_for(scan.contrast), load, progress, 0.0)
-        aligned = align(scan, found.recipe, options.brain_mask, options.brain_mask_method, way)
-    return detect_aligned(aligned, found, options, progress)
+    aligner = Aligner(scan, options.brain_mask, options.brain_mask_method, way)
+    guessed = detector is None and scan.contrast == "unknown"
+    found = _loaded(detector or suited_detector(aligner), load, progress, ALIGNED_FRACTION if guessed else 0.0)
+    return detect_aligned(aligner.by(found.recipe), found, options, progress)
+
+
+def suited_detector(aligner: Aligner) -> str:
+    """Name of the detector that suits a scan: by its given contrast, else by what it looks like when aligned."""
+    given = aligner.scan.contrast
+    return detector_for(given if given != "unknown" else contrast_of(aligner.by(Recipe())).contrast)
 
 
 def _for_scan(options: DetectionOptions, scan: Scan) -> DetectionOptions:

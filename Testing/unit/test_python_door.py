@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 from BrainAnomalyLib import detect, read_scan, write
-from BrainAnomalyLib.detection import DetectionOptions
+from BrainAnomalyLib.detection import DetectionOptions, suited_detector
 from BrainAnomalyLib.detectors.protocol import Detector
 from BrainAnomalyLib.detectors.registry import load_detector
 from BrainAnomalyLib.errors import ScanError
 from BrainAnomalyLib.io.volumes import Scan, write_volume
+from BrainAnomalyLib.preparation.pipeline import Aligner
+from BrainAnomalyLib.preparation.recipe import Recipe
 from engine_process import variables
 from made_detection import made_detection
+from synthetic import flair_brain, grid_of
 
 
 class Asked(Exception):
@@ -36,6 +39,15 @@ def test_the_choice_is_that_of_the_contrast(contrast, name: str) -> None:
     scan = replace(made_detection().scan, contrast=contrast)
     with pytest.raises(Asked, match=f"^{name}$"):
         detect(scan, load=ask)
+
+
+def test_an_unknown_contrast_is_guessed_by_the_one_alignment_that_detectors_share() -> None:
+    grid = grid_of((95, 110, 95), (2.0, 2.0, 2.0))
+    aligner = Aligner(replace(made_detection().scan, array=flair_brain(grid), grid=grid, contrast="unknown"))
+    assert suited_detector(aligner) == "combined"
+    made = aligner.by(Recipe())
+    assert aligner.by(Recipe(grid="template_2mm", intensity="unit_range")) is made
+    assert aligner.by(Recipe(bias_correction=False)) is not made
 
 
 def test_a_mask_of_another_grid_is_refused_in_plain_words() -> None:

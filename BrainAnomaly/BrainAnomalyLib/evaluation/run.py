@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..detection import ALIGNED_FRACTION, Detection, DetectionOptions, detect_aligned
+from ..detection import ALIGNED_FRACTION, Detection, DetectionOptions, detect_aligned, suited_detector
 from ..detectors.protocol import Detector
-from ..detectors.registry import detector_for, load_detector
+from ..detectors.registry import load_detector
 from ..errors import BrainAnomalyError, Cancelled, OptionsError, PackageError
 from ..io.geometry import Affine, Array, MaskArray
 from ..io.volumes import read_mask, read_scan
 from ..packages.read import read_metadata
-from ..preparation.pipeline import AlignedScan, align, contrast_of
-from ..preparation.recipe import Recipe
+from ..preparation.pipeline import Aligner
 from ..progress import Progress, part, silent
 from .cases import Case, read_truth
 from .scan import EvaluatedScan, box_of, margins_of
@@ -87,22 +86,14 @@ def _detections(
     scan = read_scan(case.scan, case.contrast)
     truth = np.zeros(scan.array.shape, dtype=bool) if case.truth is None else read_truth(case.truth, scan)
     mask = None if case.mask is None else read_mask(case.mask, scan)
-    ways: dict[tuple[object, object], AlignedScan] = {}
-
-    def aligned_by(recipe: Recipe) -> AlignedScan:
-        key = recipe.bias_correction, recipe.registration
-        if key not in ways:
-            ways[key] = align(scan, recipe, mask, "auto", part(progress, 0.0, ALIGNED_FRACTION))
-        return ways[key]
-
+    aligner = Aligner(scan, mask, "auto", part(progress, 0.0, ALIGNED_FRACTION))
     for name in detectors:
-        detector = loaded.get(name)
-        if detector is None:
-            seen = case.contrast if case.contrast != "unknown" else contrast_of(aligned_by(Recipe())).contrast
-            own = read_metadata(package)["detector"] if package is not None else detector_for(seen)
-            detector = load_detector(own, package, device)
-        aligned = aligned_by(detector.recipe)
-        yield name, detect_aligned(aligned, detector, DetectionOptions(), progress), truth
+        detector = loaded.get(name) or load_detector(_suited(aligner, package), package, device)
+        yield name, detect_aligned(aligner.by(detector.recipe), detector, DetectionOptions(), progress), truth
+
+
+def _suited(aligner: Aligner, package: Path | None) -> str:
+    return suited_detector(aligner) if package is None else str(read_metadata(package)["detector"])
 
 
 def _write(file: Path, case: Case, detection: Detection, truth: MaskArray) -> None:

@@ -71,6 +71,28 @@ def align(
     return AlignedScan(scan, image, brain, registration, recipe.bias_correction)
 
 
+class Aligner:
+    """Aligns one scan as recipes ask for it, once for all recipes that ask for the same."""
+
+    def __init__(
+        self,
+        scan: Scan,
+        brain_mask: MaskArray | None = None,
+        brain_mask_method: BrainMaskMethod = "auto",
+        progress: Progress = silent,
+    ) -> None:
+        self.scan = scan
+        self._how = brain_mask, brain_mask_method, progress
+        self._done: dict[tuple[object, object], AlignedScan] = {}
+
+    def by(self, recipe: Recipe) -> AlignedScan:
+        """The scan as ``align`` makes it by this recipe. Raises PreparationError."""
+        key = recipe.bias_correction, recipe.registration
+        if key not in self._done:
+            self._done[key] = align(self.scan, recipe, *self._how)
+        return self._done[key]
+
+
 def into_template(aligned: AlignedScan, recipe: Recipe) -> PreparedScan:
     """An aligned scan on the recipe's grid. Raises PreparationError if the alignment proves wrong there."""
     if (aligned.bias_corrected, aligned.registration.model) != (recipe.bias_correction, recipe.registration):
