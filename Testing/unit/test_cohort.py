@@ -154,6 +154,11 @@ def test_kind_by_name(name, kind):
     assert kind_of(name) == kind
 
 
+def test_studies_in_a_patients_folder_are_sessions_of_one_subject(tmp_path):
+    make(tmp_path, *(f"{name}/study{number}_T1.nii.gz" for name in ("anna", "béla") for number in (1, 2)))
+    assert subjects(tmp_path) == ["anna, study1", "anna, study2", "béla, study1", "béla, study2"]
+
+
 def test_a_scan_with_a_lesion_mask_beside_it_is_not_healthy(tmp_path):
     make(tmp_path, "anna/anna_T1.nii.gz", "anna/anna_lesion.nii.gz", "béla/T1.nii.gz", "béla/ground truth.nii.gz")
     make(tmp_path, "cyril_T1w.nii.gz", "dora_T1w.nii.gz", "dora_tumor_seg.nii.gz")

@@ -82,6 +82,18 @@ def test_sessions_have_their_own_masks(tmp_path: Path) -> None:
     assert {case.subject for case in find_cases(tmp_path)} == {"sub-01"}
 
 
+def test_studies_of_one_patient_are_sessions_and_not_patients(tmp_path: Path) -> None:
+    places = [f"patient{patient}/study{study}" for patient in (3, 12) for study in (1, 2)]
+    make(tmp_path, *(f"{place}_{kind}.nii.gz" for place in places for kind in ("FLAIR", "lesion")))
+    assert pairs(tmp_path) == {f"{place}_FLAIR.nii.gz": f"{place}_lesion.nii.gz" for place in places}
+    assert {case.subject for case in find_cases(tmp_path)} == {"patient3", "patient12"}
+
+
+def test_scans_that_are_named_by_their_contrast_alone_are_one_patients(tmp_path: Path) -> None:
+    make(tmp_path / "anna", "T1.nii.gz", "FLAIR.nii.gz", "lesion.nii.gz")
+    assert {case.subject for case in find_cases(tmp_path / "anna")} == {"anna"}
+
+
 @pytest.mark.parametrize(
     ("names", "listed"),
     [
@@ -92,6 +104,7 @@ def test_sessions_have_their_own_masks(tmp_path: Path) -> None:
         (("sub-1_ses-1_T1w.nii.gz", "sub-1_ses-2_T1w.nii.gz", "sub-1_lesion.nii.gz"), ("ses-1_T1w", "ses-2_T1w")),
         (("sub-1_ses-1_T1w.nii.gz", "sub-1_ses-2_lesion.nii.gz"), ("sub-1_ses-1_T1w", "sub-1_ses-2_lesion")),
         (("p1_T1.nii.gz", "p1_T1.nii", "p1_lesion.nii.gz", "p1_lesion.nii"), ("p1_lesion.nii",)),
+        (("p3/study1_T1.nii.gz", "p3/study2_T1.nii.gz", "p3/gt.nii.gz"), ("study1_T1", "study2_T1", "p3/gt")),
         (("patient_01_T1.nii.gz", "subject_01_lesion.nii.gz"), ("subject_01_lesion",)),
     ],
 )

@@ -156,22 +156,26 @@ def _closest(scan: NamedFile, truths: list[NamedFile]) -> list[NamedFile]:
 
 def _require_clear(pairs: list[tuple[_Member, list[NamedFile]]], truths: list[_Member], root: Path) -> None:
     """Raise OptionsError where more than one truth may be a scan's, or a scan has none and a truth no scan."""
-    told = {scan.file.path: [truth.path for truth in found] for scan, found in pairs if len(found) > 1}
-    bare = [scan.file.path for scan, found in pairs if not found]
     names = {scan.name for scan, _ in pairs}
-    stray = [truth.file.path for truth in truths if truth.name not in names]
-    told |= dict.fromkeys(bare, stray) if bare and stray else {}
-    if not told:
-        return
-    lines = [
-        f"'{_shown(scan, root)}' ({', '.join(_shown(truth, root) for truth in found if truth != scan)})"
-        for scan, found in list(told.items())[:_MOST_LISTED]
+    stray = [_shown(truth.file.path, root) for truth in truths if truth.name not in names]
+    bare = [_shown(scan.file.path, root) for scan, found in pairs if not found]
+    told = [
+        f"'{_shown(scan.file.path, root)}' ({_some([_shown(one.path, root) for one in found if one != scan.file])})"
+        for scan, found in pairs
+        if len(found) > 1
     ]
-    more = f"; and {len(told) - _MOST_LISTED} more" if len(told) > _MOST_LISTED else ""
-    raise OptionsError(
-        f"Names leave open which lesion mask belongs to which scan: {'; '.join(lines)}{more}.",
-        "Rename the files, or give a CSV file with the columns scan and truth.",
-    )
+    if bare and stray:
+        told.append(f"no mask has the name of {_some(bare)}, and no scan that of {_some(stray)}")
+    if told:
+        raise OptionsError(
+            f"Names leave open which lesion mask belongs to which scan: {_some(told, '; ')}.",
+            "Rename the files, or give a CSV file with the columns scan and truth.",
+        )
+
+
+def _some(names: list[str], between: str = ", ") -> str:
+    more = [f"{len(names) - _MOST_LISTED} more"] if len(names) > _MOST_LISTED else []
+    return between.join(names[:_MOST_LISTED] + more)
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -188,7 +192,7 @@ def _subjects(scans: list[_Member], root: Path) -> list[str]:
 
 def _subject(scan: _Member, shared: bool, root: Path) -> str:
     file = scan.file
-    name = file.name or (file.home.name if file.home != root else file.session or stem(file.path))
+    name = file.name or (file.home.name if file.home != root else file.session or root.resolve().name)
     if file.name.casefold() != scan.name and file.name:
         name = file.name[: len(scan.name)]
     place = _shown(file.home, root)

@@ -89,6 +89,8 @@ _SESSION = re.compile(
     r"(?<![a-z0-9])(ses-[a-z0-9]+|(?:session|visit|timepoint|tp|wave|scan|baseline|followup)[-_ ]?\d+)(?![a-z0-9])",
     re.IGNORECASE,
 )
+# In a folder of its own patient a study is a session; beside other scans it may be what the patient is called.
+_STUDY = re.compile(r"study[-_ ]?\d+", re.IGNORECASE)
 _SESSION_FOLDER = re.compile(
     r"(?:ses|session|visit|timepoint|tp|wave|baseline|follow[-_ ]?up|year|month)[-_ ]?\w*"
     r"|(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d\w*",
@@ -112,8 +114,10 @@ def named_file(path: Path, root: Path) -> NamedFile:
     folders = path.relative_to(root).parent.parts
     name, depth = _subject(text, folders)
     home = root.joinpath(*folders[:depth])
-    kind = _kind(text, folders)
-    return NamedFile(path, kind, name, home, _session(text, folders), _of(path), _may_be_truth(text, kind, folders))
+    kind, session = _kind(text, folders), _session(text, folders)
+    if home != root and _STUDY.fullmatch(name):
+        name, session = "", session or name
+    return NamedFile(path, kind, name, home, session, _of(path), _may_be_truth(text, kind, folders))
 
 
 def contrast_of_words(text: str) -> Contrast:
