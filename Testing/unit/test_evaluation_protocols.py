@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from BrainAnomalyLib.errors import OptionsError
+from BrainAnomalyLib.evaluation.healthy import rate_thresholds
 from BrainAnomalyLib.evaluation.protocols import PROTOCOLS, applied, protocol_named
 from BrainAnomalyLib.evaluation.scan import EvaluatedScan, boxed, whole
 from BrainAnomalyLib.evaluation.summary import summarize
@@ -73,6 +74,17 @@ def test_a_scan_kept_as_the_box_around_its_brain_is_scored_in_its_whole_field_of
     ]
     assert boxed(scan).anomaly.shape == (42, 46, 55)
     assert rows[1] == pytest.approx(rows[0], nan_ok=True)
+
+
+def test_rates_are_parts_of_the_brain_where_the_background_counts_too() -> None:
+    scan = in_a_field()
+    calm = replace(scan, truth=np.zeros_like(scan.truth), threshold=1.0, promised={0.1: 1.0})
+    made_so = applied(protocol_named("meissen_1"), calm)
+    inside = made_so.anomaly[made_so.anomaly > 0]
+    assert rate_thresholds([made_so])[0.1] == pytest.approx(np.quantile(inside, 0.9))
+    rows = {row.metric: row.estimate.value for row in summarize([calm], "meissen_1", bootstrap=0)}
+    part = pytest.approx(np.mean(inside > 1.0))
+    assert rows["healthy scans: part of the brain above"] == rows["healthy voxels above, promised 10.0%"] == part
 
 
 def test_the_papers_slices_are_those_of_the_field_of_view() -> None:

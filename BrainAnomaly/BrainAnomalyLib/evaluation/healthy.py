@@ -17,7 +17,7 @@ RATES = (0.001, 0.005, 0.01, 0.05, 0.1)
 
 def rate_thresholds(scans: Sequence[EvaluatedScan], rates: Sequence[float] = RATES) -> dict[float, float]:
     """t = Q_{1 - rate} of the healthy brain voxels, pooled: thresholds with that part of healthy voxels above."""
-    values = np.concatenate([scan.anomaly[scan.evaluated] for scan in scans])
+    values = np.concatenate([scan.brain_values for scan in scans])
     return {rate: float(np.quantile(values, 1.0 - rate)) for rate in rates}
 
 

@@ -33,7 +33,7 @@ def _findings(scans: Sequence[EvaluatedScan], protocol: EvaluationProtocol, boot
     masks = [found_mask(scan, scan.threshold, protocol.minimum_mm3(scan)) for scan in scans]
     volumes = [scan.ml(mask) for scan, mask in zip(scans, masks, strict=True)]
     numbers = [int(connected_components(m, s.voxel_mm3, 0.0).max(initial=0)) for s, m in zip(scans, masks, strict=True)]
-    above = [float(np.mean(scan.anomaly[scan.evaluated] > scan.threshold)) for scan in scans]
+    above = [float(np.mean(scan.brain_values > scan.threshold)) for scan in scans]
     ones, subjects = [1.0] * len(scans), [scan.subject for scan in scans]
     estimates = {
         "healthy scans: mL of findings": estimate_ratio(volumes, ones, subjects, bootstrap),
@@ -57,7 +57,7 @@ def _promises(scans: Sequence[EvaluatedScan], bootstrap: int) -> list[Row]:
     rows = []
     for rate in sorted({rate for scan in scans for rate in scan.promised}):
         known = [scan for scan in scans if rate in scan.promised]
-        above = [float(np.mean(scan.anomaly[scan.evaluated] > scan.promised[rate])) for scan in known]
+        above = [float(np.mean(scan.brain_values > scan.promised[rate])) for scan in known]
         subjects = [scan.subject for scan in known]
         estimate = estimate_ratio(above, [1.0] * len(known), subjects, bootstrap)
         at = common_threshold([scan.promised[rate] for scan in known])

@@ -165,7 +165,7 @@ def applied(protocol: EvaluationProtocol, scan: EvaluatedScan) -> EvaluatedScan:
     if not brain.any():
         raise OptionsError(f"The protocol '{protocol.name}' leaves no brain voxel of '{scan.subject}'.", "Use another.")
     if protocol.background:
-        return replace(scan, anomaly=anomaly, evaluated=np.ones_like(brain))
+        return replace(scan, anomaly=anomaly, evaluated=np.ones_like(brain), brain_only=brain)
     return boxed(replace(scan, anomaly=anomaly, evaluated=brain))
 
 

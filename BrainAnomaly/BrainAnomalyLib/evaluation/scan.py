@@ -24,8 +24,8 @@ class EvaluatedScan:
     advises, in the map's unit, NaN if it has none. ``spacing`` is the voxel's size along i, j, k in mm, of a cube if
     None. ``promised`` are the detector's thresholds by the healthy rate they promise, ``p_value`` its conformal p-value
     of the scan. The arrays may be a box of the scan's field of view that holds the brain and all lesions: ``margins``
-    are the voxels before and after it along each axis, where the map is 0. Protocols that choose slices or resample
-    take k for the axial axis, upwards.
+    are the voxels before and after it along each axis, where the map is 0. ``brain_only`` is the brain where a protocol
+    evaluates more than it. Protocols that choose slices or resample take k for the axial axis, upwards.
     """
 
     subject: str
@@ -42,6 +42,7 @@ class EvaluatedScan:
     p_value: float = float("nan")
     name: str = ""
     margins: Margins = _NONE
+    brain_only: MaskArray | None = None
 
     def __post_init__(self) -> None:
         shapes = {part.shape for part in (self.anomaly, self.truth, self.evaluated)}
@@ -49,6 +50,11 @@ class EvaluatedScan:
             raise OptionsError("Map, truth and brain mask must lie on the same grid of three axes.")
         if not np.isfinite(self.anomaly).all():
             raise OptionsError(f"The anomaly map of '{self.subject}' holds values that are not finite.")
+
+    @property
+    def brain_values(self) -> FloatArray:
+        """The map's values in the brain, of which rates are parts."""
+        return self.anomaly[self.evaluated if self.brain_only is None else self.brain_only]
 
     @property
     def healthy(self) -> bool:
@@ -67,7 +73,7 @@ class EvaluatedScan:
 
     def changed(self, change: Callable[[Array], Any], **others: Any) -> EvaluatedScan:
         """The scan with ``change`` made to every volume, and ``others`` of its fields."""
-        image, healthy = self.image, self.pseudo_healthy
+        image, healthy, brain = self.image, self.pseudo_healthy, self.brain_only
         return replace(
             self,
             anomaly=change(self.anomaly),
@@ -75,6 +81,7 @@ class EvaluatedScan:
             evaluated=change(self.evaluated),
             image=None if image is None else change(image),
             pseudo_healthy=None if healthy is None else change(healthy),
+            brain_only=None if brain is None else change(brain),
             **others,
         )
 
