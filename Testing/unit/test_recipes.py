@@ -31,7 +31,7 @@ def shipped() -> list[str]:
 
 def test_every_shipped_network_and_package_has_a_recipe():
     with_recipe = {path.parent.name for path in RECIPES.glob("*/recipe.json")}
-    assert {*shipped(), "brain_mask"} <= with_recipe
+    assert {*shipped(), "brain_mask", "structure_network"} <= with_recipe
     assert {read_recipe(RECIPES / name).makes for name in with_recipe} >= {"network", "evidence", "brain_mask"}
 
 

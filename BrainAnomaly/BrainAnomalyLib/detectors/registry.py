@@ -31,6 +31,7 @@ _DETECTORS = {
     "tissue": _Entry("baselines.tissue", "TissueDetector"),
     "gaussian_mixture": _Entry("baselines.gaussian_mixture", "GaussianMixtureDetector"),
     "asymmetry": _Entry("baselines.asymmetry", "AsymmetryDetector"),
+    "anatomy": _Entry("anatomy.anatomy", "AnatomyDetector"),
     "voxel_z_score": _trained("baselines.voxel_z_score", "VoxelZScore"),
     "principal_components": _trained("baselines.principal_components", "PrincipalComponents"),
     "denoising": _trained("families.self_supervised.denoising", "Denoising", "denoising_t1w"),

@@ -12,6 +12,7 @@ from BrainAnomalyLib.detectors.evidence_detector import EvidenceDetector
 from BrainAnomalyLib.detectors.learned import LearnedDetector
 from BrainAnomalyLib.detectors.learning import Preset
 from BrainAnomalyLib.detectors.registry import detector_class_named
+from BrainAnomalyLib.devices import choose_device
 from BrainAnomalyLib.errors import OptionsError
 from BrainAnomalyLib.packages.read import Package, read_package
 
@@ -21,6 +22,8 @@ from ..cache.cached_scans import CachedScan
 from ..calibrate.calibration_run import CalibrationOutcome, calibrated_by_residual, elsewhere
 from ..calibrate.evidence_calibration import calibrated_by_evidence
 from ..export.package_export import Provenance, export_package, export_parts
+from ..painting.structure_training import StructureRecipe
+from ..painting.structure_training import train as train_structures
 from ..run.run_folder import RunFolder
 from ..train.checkpoints import CHECKPOINT
 from ..train.trainer import Trainer
@@ -70,7 +73,7 @@ class Kitchen:
 def rebuild(job: RebuildJob, run: RunFolder) -> Path:
     """Make what the recipe says in ``job.out``. Raises BrainAnomalyError, Paused and Cancelled."""
     recipe = read_recipe(job.recipe)
-    if recipe.makes != "brain_mask":
+    if recipe.makes not in ("brain_mask", "structure_network"):
         check_place(job.out)
     with run.working():
         run.clear_control()
@@ -183,6 +186,13 @@ def make_brain_mask(kitchen: Kitchen) -> None:
     train_brain_mask(job.data, job.out, recipe, job.minutes, begun)
 
 
+def make_structure_network(kitchen: Kitchen) -> None:
+    """Train the structure network of the anatomy model; its bank, checkpoint and finished files lie in ``out``."""
+    job, plan = kitchen.job, kitchen.recipe.training
+    recipe = StructureRecipe(steps=job.steps or plan.steps, seed=plan.seed)
+    train_structures(job.data, job.out, recipe, job.minutes, choose_device(job.device))
+
+
 def _network(package: Package, device: str) -> LearnedDetector:
     kind: Any = detector_class_named(package.metadata["detector"])
     network: LearnedDetector = kind.from_package(package, device)
@@ -193,4 +203,5 @@ _MAKERS: dict[str, Callable[[Kitchen], None]] = {
     "network": make_network,
     "evidence": make_evidence,
     "brain_mask": make_brain_mask,
+    "structure_network": make_structure_network,
 }

@@ -17,7 +17,7 @@ from BrainAnomalyLib.io.volumes import Contrast
 from ..export.package_export import Statement
 
 RECIPE_FILE, LICENSE_FILE = "recipe.json", "LICENSE"
-Made = Literal["network", "evidence", "brain_mask"]
+Made = Literal["network", "evidence", "brain_mask", "structure_network"]
 T = TypeVar("T")
 
 

@@ -1,0 +1,1 @@
+"""The anatomy model: which healthy structure belongs at every voxel, and what the scan should look like there."""
