@@ -10,10 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("BrainAnomaly", "BrainAnomalyTraining")
-# The rooms that may import slicer, qt and ctk; in the training library only the panel.
+# The rooms that may import slicer, qt and ctk.
 SOURCES = sorted(
     [ROOT / name / f"{name}.py" for name in MODULES]
-    + [path for name in MODULES for room in ("scene", "panel") for path in (ROOT / name).glob(f"*Lib/{room}/**/*.py")]
+    + [path for name in MODULES for path in (ROOT / name).glob("*Lib/slicer/**/*.py")]
 )
 QT = ("qt", "ctk")
 # Threads starve while the application is idle; QThread is missing in some supported PythonQt.
@@ -124,8 +124,8 @@ def test_code_that_slicer_runs_is_for_pythonqt(path):
 def test_the_guard_reads_both_modules_and_their_panels():
     names = {path.relative_to(ROOT).parts[0] for path in SOURCES}
     assert names == set(MODULES)
-    assert any("panel" in path.parts for path in SOURCES)
-    assert any("scene" in path.parts for path in SOURCES)
+    for room in ("panel", "scene", "runs"):
+        assert any(room in path.parts for path in SOURCES)
 
 
 @pytest.mark.parametrize(

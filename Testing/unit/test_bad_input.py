@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import struct
 from pathlib import Path
 
 import nibabel
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from BrainAnomalyLib.errors import OptionsError, PreparationError, ScanError
+from BrainAnomalyLib.errors import BrainAnomalyError, OptionsError, PreparationError, ScanError
 from BrainAnomalyLib.io.geometry import Grid, to_image
 from BrainAnomalyLib.io.volumes import checked_scan, read_mask, read_scan
 from BrainAnomalyLib.preparation.brain.mask import find_brain
@@ -55,6 +58,43 @@ def test_nifti_content(tmp_path: Path, case: str, extension: str) -> None:
         read_scan(save_nifti(tmp_path / f"bad{extension}", array))
     assert "bad" in caught.value.message
     assert remedy in caught.value.remedy
+
+
+# Offset of every float of a NIfTI-1 header (nifti1.h) and how many stand there.
+HEADER_FLOATS = {
+    "pixdim": (76, 8),
+    "vox_offset": (108, 1),
+    "scl_slope": (112, 1),
+    "scl_inter": (116, 1),
+    "cal_max": (124, 2),
+    "slice_duration": (132, 2),
+    "quatern": (256, 3),
+    "qoffset": (268, 3),
+    "srow": (280, 12),
+}
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e30, -1e30, -7.0])
+@pytest.mark.parametrize("field", HEADER_FLOATS)
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_wild_header_numbers_are_read_or_refused_in_words(
+    tmp_path: Path, field: str, value: float, extension: str
+) -> None:
+    path = save_nifti(tmp_path / f"wild{extension}", noise(SHAPE))
+    opened = gzip.open if extension.endswith("gz") else open
+    with opened(path, "rb") as stream:
+        content = bytearray(stream.read())
+    start, count = HEADER_FLOATS[field]
+    for index in range(count):
+        changed = bytearray(content)
+        struct.pack_into("<f", changed, start + 4 * index, value)
+        with opened(path, "wb") as stream:
+            stream.write(changed)
+        with contextlib.suppress(BrainAnomalyError):
+            scan = read_scan(path)
+            assert np.isfinite(scan.array).all()
+            assert np.isfinite(scan.grid.affine).all()
+            assert scan.array.shape == SHAPE
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -19,6 +19,8 @@ Fault = Literal["", "incomplete", "not finite", "NIfTI-2"]
 _CHUNK = 1 << 20
 _HEADER_SIZE = 348
 _SECOND_VERSION = 540
+# No header is as long as this; NaN and infinity are not below it either.
+_FARTHEST = float(1 << 30)
 _FLOATS = {16: "f4", 64: "f8"}
 
 
@@ -62,6 +64,8 @@ def _content(header: bytes) -> _Content | None:
             dimensions = struct.unpack_from(order + "8h", header, 40)
             kind, bits = struct.unpack_from(order + "2h", header, 70)
             (start,) = struct.unpack_from(order + "f", header, 108)
+            if not -1.0 < start < _FARTHEST:
+                return None
             voxels = math.prod(dimensions[1 : dimensions[0] + 1])
             float_type = order + _FLOATS[kind] if kind in _FLOATS else None
             return _Content(max(int(start), _HEADER_SIZE), voxels * bits // 8, float_type)

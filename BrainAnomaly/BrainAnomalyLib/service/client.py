@@ -159,7 +159,8 @@ class WorkerClient:
         )
 
     def _variables(self) -> dict[str, str]:
-        variables = {**os.environ, **self._environment, "PYTHONUTF8": "1"}
+        # Without the safe path, the worker would import what lies in the current folder.
+        variables = {**os.environ, **self._environment, "PYTHONUTF8": "1", "PYTHONSAFEPATH": "1"}
         known = variables.get("PYTHONPATH")
         variables["PYTHONPATH"] = os.pathsep.join([str(_LIBRARY_PARENT), *([known] if known else [])])
         return variables

@@ -38,7 +38,7 @@ def start_detached(arguments: list[str], folder: Path) -> int:
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
-            env=_variables(),
+            env=child_variables(),
             start_new_session=_POSIX,
             creationflags=0 if _POSIX else _NO_WINDOW | _NEW_PROCESS_GROUP,
         )
@@ -72,14 +72,15 @@ def kill_tree(process_id: int, launcher: int) -> None:
             os.kill(process_id, signal.SIGKILL)
 
 
-def _variables() -> dict[str, str]:
-    """This program's environment, with both libraries on Python's path."""
+def child_variables() -> dict[str, str]:
+    """This program's environment, with both libraries on Python's path and the current folder not on it."""
     import BrainAnomalyLib
 
     libraries = [Path(__file__).resolve().parents[3], Path(BrainAnomalyLib.__file__).resolve().parents[1]]
     known = os.environ.get("PYTHONPATH")
     path = [*dict.fromkeys(map(str, libraries)), *([known] if known else [])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    settings = dict.fromkeys(("PYTHONSAFEPATH", "PYTHONUTF8", "PYTHONUNBUFFERED"), "1")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **settings}
 
 
 def _kill_on_windows(process_id: int) -> None:
