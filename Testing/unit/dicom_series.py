@@ -63,8 +63,10 @@ def _set_pixels(dataset: FileDataset, plane: np.ndarray) -> None:
     dataset.PixelData = np.ascontiguousarray(plane.T).astype("<u2").tobytes()
 
 
-def write_multi_frame(path: Path, array: np.ndarray, grid: Grid, order: list[int]) -> None:
-    """One enhanced MR image with its frames stored in ``order``."""
+def write_multi_frame(
+    path: Path, array: np.ndarray, grid: Grid, order: list[int], scaling: list[tuple[float, float]] | None = None
+) -> None:
+    """One enhanced MR image with its frames stored in ``order``, each with a slope and an intercept of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     slices = [_slice(array[:, :, index], grid, index) for index in order]
     dataset = slices[0]
@@ -77,6 +79,10 @@ def write_multi_frame(path: Path, array: np.ndarray, grid: Grid, order: list[int
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [plane], [measures]
     dataset.SharedFunctionalGroupsSequence = [shared]
     dataset.PerFrameFunctionalGroupsSequence = [_position(one) for one in slices]
+    for frame, (slope, intercept) in zip(dataset.PerFrameFunctionalGroupsSequence, scaling or [], strict=False):
+        values = Dataset()
+        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = slope, intercept, "US"
+        frame.PixelValueTransformationSequence = [values]
     dataset.PixelData = b"".join(one.PixelData for one in slices)
     for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
         delattr(dataset, name)

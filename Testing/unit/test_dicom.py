@@ -69,6 +69,18 @@ def test_other_files_in_the_folder_do_no_harm(tmp_path: Path) -> None:
     assert np.array_equal(read_scan(tmp_path).array, ARRAY)
 
 
+def test_frames_of_an_enhanced_image_have_slopes_and_intercepts_of_their_own(tmp_path: Path) -> None:
+    order = list(range(SHAPE[2]))[::-1]
+    scaling = [(0.5 + 0.25 * frame, 10.0 * frame - 3.0) for frame in range(SHAPE[2])]
+    write_multi_frame(tmp_path / "series" / "1", ARRAY, AXIAL, order, scaling)
+    scan = read_scan(tmp_path / "series")
+    stored = np.ascontiguousarray(ARRAY).astype("<u2").astype(float)
+    wanted = stored.copy()
+    for frame, index in enumerate(order):
+        wanted[:, :, index] = stored[:, :, index] * scaling[frame][0] + scaling[frame][1]
+    np.testing.assert_allclose(scan.array, wanted, rtol=1e-5, atol=1e-3)
+
+
 @pytest.mark.parametrize("codes", ["LPS", "LPI", "PIR"])
 def test_an_enhanced_multi_frame_image(tmp_path: Path, codes: str) -> None:
     grid = grid_of(SHAPE, (0.9, 1.1, 5.0), codes, degrees=14.0)

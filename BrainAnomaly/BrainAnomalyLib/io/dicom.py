@@ -31,7 +31,8 @@ def read_series(folder: Path) -> tuple[Array, Grid, str]:
         array, grid = from_image(_read([str(files[index]) for index in order], folder))
     else:
         image = _read(str(files[0]), folder)
-        array, grid = from_image(image)[0][:, :, order], _grid([frames[index] for index in order])
+        stored = _rescaled(from_image(image)[0], frames)
+        array, grid = stored[:, :, order], _grid([frames[index] for index in order])
     return array, grid, str(series[0].get("SeriesDescription", "") or folder.name)
 
 
@@ -49,6 +50,7 @@ def _read(files: str | list[str], folder: Path) -> SimpleITK.Image:
         raise ScanError(f"The DICOM series in '{folder}' cannot be read.", _AGAIN) from error
 
 
+_SCALING = "PixelValueTransformationSequence"
 _AGAIN = "Export the whole series again."
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _MAGIC_AT, _MAGIC = 128, b"DICM"
@@ -143,7 +145,20 @@ def _frame(header: Any, shared: Any, own: Any) -> Any:
     frame.PixelSpacing = _group("PixelMeasuresSequence", shared, own).PixelSpacing
     frame.ImageOrientationPatient = _group("PlaneOrientationSequence", shared, own).ImageOrientationPatient
     frame.ImagePositionPatient = _group("PlanePositionSequence", shared, own).ImagePositionPatient
+    if _SCALING in own or _SCALING in shared:
+        scaling = _group(_SCALING, shared, own)
+        frame.RescaleSlope, frame.RescaleIntercept = scaling.RescaleSlope, scaling.RescaleIntercept
     return frame
+
+
+def _rescaled(array: Array, frames: list[Any]) -> Array:
+    """Frames (i, j, frame) each by its own slope and intercept; as read, all have those of the first one."""
+    scaling = [(float(frame.get("RescaleSlope", 1)), float(frame.get("RescaleIntercept", 0))) for frame in frames]
+    slopes, intercepts = (np.asarray(values) for values in zip(*scaling, strict=True))
+    if np.ptp(slopes) == 0.0 and np.ptp(intercepts) == 0.0:
+        return array
+    stored = (array - intercepts[0]) / slopes[0]
+    return np.asarray(stored * slopes + intercepts, dtype=np.float32)
 
 
 def _group(name: str, shared: Any, own: Any) -> Any:
