@@ -29,7 +29,7 @@ from BrainAnomalyTrainingLib.cache.cached_scans import (
 )
 from BrainAnomalyTrainingLib.cache.cohort_preparation import prepare_cohort, prepared_reports, read_cohort
 from BrainAnomalyTrainingLib.cohort.cohort import CohortError, CohortScan
-from BrainAnomalyTrainingLib.run.run_folder import EVENTS, RunFolder, ask, read_events
+from BrainAnomalyTrainingLib.run.run_folder import EVENTS, RunFolder, ask, host_name, read_events
 from BrainAnomalyTrainingLib.train.sampling import training_batch
 from dicom_series import write_series
 from prepared_cohorts import COARSE, coarse_box, coarse_brain
@@ -183,7 +183,7 @@ def test_a_cancelled_preparation_stops(case, tmp_path):
     run = RunFolder(tmp_path)
     ask(run.path, "cancel")
     scan = CohortScan("anna", "", case.source / "anna_FLAIR.nii.gz")
-    left = case.cache / f"series-x.{2**22 + 1}.partial"
+    left = case.cache / f"series-x.{host_name()}.{2**22 + 1}.partial"
     left.mkdir()
     with pytest.raises(Cancelled):
         list(prepared_reports([scan], RECIPE, case.cache, run, workers=1))
@@ -197,11 +197,14 @@ def test_a_damaged_or_unfinished_cache_file_is_made_again(case, tmp_path):
     good = next(scan for scan in case.scans if scan.subject == "anna")
     damaged = tmp_path / good.file.name
     damaged.write_bytes(good.file.read_bytes()[:100_000])
-    unfinished = tmp_path / f"other.{2**22 + 1}.partial"
+    unfinished = tmp_path / f"other.{host_name()}.{2**22 + 1}.partial"
     unfinished.touch()
-    own = tmp_path / f"mine.{os.getpid()}.partial"
+    own = tmp_path / f"mine.{host_name()}.{os.getpid()}.partial"
     own.touch()
+    elsewhere = tmp_path / f"theirs.another-computer.{2**22 + 1}.partial"
+    elsewhere.touch()
     remove_leftovers(tmp_path)
+    assert elsewhere.exists()
     assert not unfinished.exists()
     assert own.exists()
     scan = CohortScan("anna", "", case.source / "anna_FLAIR.nii.gz", contrast="FLAIR")

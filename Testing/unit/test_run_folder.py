@@ -116,6 +116,48 @@ def test_another_live_process_keeps_the_folder_to_itself_and_a_dead_one_does_not
     assert not (tmp_path / PROCESS).exists()
 
 
+RACE = """
+import sys, time
+from pathlib import Path
+from BrainAnomalyLib.errors import OutputError
+from BrainAnomalyTrainingLib.run.run_folder import RunFolder
+folder, start = Path(sys.argv[1]), float(sys.argv[2])
+time.sleep(max(0.0, start - time.time()))
+try:
+    with RunFolder(folder).working():
+        print("mine", flush=True)
+        time.sleep(1.5)
+except OutputError:
+    print("taken", flush=True)
+"""
+
+
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_of_many_processes_one_gets_the_folder(tmp_path, left_behind):
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        RunFolder(folder)
+        if left_behind:
+            ended = subprocess.Popen([sys.executable, "-c", ""])
+            ended.wait()
+            (folder / PROCESS).write_text(json.dumps({"pid": ended.pid, "started": time.time()}))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", RACE, str(folder), str(time.time() + 1.5)]
+        racers = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+        said = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+        assert sorted(said) == ["mine", *["taken"] * 5]
+
+
+def test_a_folder_that_another_computer_has_is_refused_by_its_name(tmp_path):
+    run = RunFolder(tmp_path)
+    (tmp_path / PROCESS).write_text(json.dumps({"pid": 1, "started": time.time(), "host": "ward-7"}))
+    assert running_process(tmp_path) is None
+    with pytest.raises(OutputError, match="computer 'ward-7' is working") as caught, run.working():
+        pass
+    assert PROCESS in caught.value.remedy
+    assert json.loads((tmp_path / PROCESS).read_text())["host"] == "ward-7"
+
+
 def test_a_later_process_with_the_same_number_does_not_count(tmp_path):
     (tmp_path / PROCESS).write_text(json.dumps({"pid": os.getpid(), "started": time.time() - 10 * 365 * 86400}))
     assert running_process(tmp_path) is None

@@ -139,6 +139,31 @@ def test_a_run_that_dies_between_checkpoints_repeats_what_was_lost(tmp_path):
     assert same(fit(resumed).network, whole.network)
 
 
+def test_minutes_count_over_all_sessions(tmp_path):
+    first = trainer(tmp_path, minutes=5.0)
+    first.step, first.seconds = 3, 301.0
+    first.save()
+    second = fit(trainer(tmp_path, minutes=5.0))
+    assert second.step == 3
+    assert fit(trainer(tmp_path, minutes=6.0)).step == 12
+
+
+def test_a_run_that_dies_after_its_last_step_still_knows_its_losses(tmp_path):
+    first = fit(trainer(tmp_path))
+    assert first.last_losses
+    second = fit(trainer(tmp_path))
+    assert second.last_losses == first.last_losses
+
+
+def test_the_scale_of_16_bit_gradients_survives_a_pause(tmp_path):
+    first, second = trainer(tmp_path), trainer(tmp_path)
+    first.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    first.save()
+    second.accelerator.scaler = torch.amp.GradScaler("cpu")
+    second.resume()
+    assert second.accelerator.scaler.get_scale() == 512.0
+
+
 def test_another_seed_gives_another_network(tmp_path):
     first, second = (fit(trainer(tmp_path / str(seed), seed=seed)) for seed in (1, 2))
     assert not same(first.network, second.network)

@@ -38,6 +38,7 @@ from BrainAnomalyLib.resources import sha256
 
 from ..cohort.cohort import CohortScan
 from ..cohort.dicom_series import gathered
+from ..run.run_folder import host_name, is_running
 from .thumbnails import preparation_picture
 
 Status = Literal["prepared", "cached", "skipped"]
@@ -46,7 +47,7 @@ FORMAT = 1
 _IMAGE, _MASK = "slices", "brain_slices"
 QUANTILES = 101
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC, errno.EFBIG)
-_PARTIAL = re.compile(r".*\.(\d+)\.partial")
+_PARTIAL = re.compile(r".*\.([\w-]+)\.(\d+)\.partial")
 _UNSAFE = re.compile(r"[^\w.-]+")
 _BRAIN_ML = (300.0, 2300.0)
 
@@ -177,12 +178,10 @@ def open_cached(file: Path, scan: CohortScan) -> CachedScan | None:
 
 
 def remove_leftovers(cache: Path) -> None:
-    """Remove unfinished files and folders of processes that have ended."""
-    from ..run.run_folder import is_running
-
+    """Remove unfinished files and folders of this computer's processes that have ended."""
     for file in cache.glob("*.partial"):
         match = _PARTIAL.fullmatch(file.name)
-        if match is not None and not is_running(int(match[1])):
+        if match is not None and match[1] == host_name() and not is_running(int(match[2])):
             with suppress(OSError):
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
 
@@ -327,7 +326,7 @@ def _serialized(prepared: PreparedScan, scan: Scan) -> bytes:
 
 def _write(file: Path, content: bytes) -> None:
     """Write aside, to the disk itself, then move into place. Raises OutputError; no partial file is left."""
-    unfinished = file.with_name(f"{file.stem[:60]}.{os.getpid()}.partial")
+    unfinished = file.with_name(f"{file.stem[:60]}.{host_name()}.{os.getpid()}.partial")
     with _writing(file.parent):
         try:
             with unfinished.open("wb") as stream:

@@ -14,6 +14,7 @@ from typing import Any
 from BrainAnomalyLib.errors import DependencyError
 from BrainAnomalyLib.io.scan_names import contrast_of_words, kind_of, subject_folder
 
+from ..run.run_folder import host_name
 from .cohort import CohortScan, SkippedScan
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"
@@ -48,7 +49,9 @@ def find_series(files: Iterable[Path], root: Path) -> tuple[list[CohortScan], li
 @contextmanager
 def gathered(scan: CohortScan, place: Path) -> Iterator[Path]:
     """A temporary folder in ``place`` with copies of the slices of one series, which may lie among those of others."""
-    with tempfile.TemporaryDirectory(prefix="series-", suffix=f".{os.getpid()}.partial", dir=place) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix="series-", suffix=f".{host_name()}.{os.getpid()}.partial", dir=place
+    ) as scratch:
         for index, path in enumerate(scan.files):
             shutil.copyfile(path, Path(scratch) / f"{index:06d}.dcm")
         yield Path(scratch)

@@ -1,6 +1,7 @@
 """The folder of a training run: its settings, its events as they happen, who works in it, and what the user asks.
 
-Reading needs nothing but the standard library, so that a panel can follow a run that another process writes.
+Reading needs nothing but the standard library, so that a panel can follow a run that another process writes; taking the
+folder needs filelock, which comes with torch.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import errno
 import json
 import math
 import os
+import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +30,8 @@ EXAMPLES = "examples"
 Control = Literal["", "pause", "cancel"]
 Event = dict[str, Any]
 _CLOCK_TOLERANCE_SECONDS = 2.0
+# Held while a process looks who has the folder and takes it.
+_TAKING, _TAKING_SECONDS = "process.lock", 20.0
 
 
 class Paused(BrainAnomalyError):
@@ -145,13 +150,11 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
 
 
 def running_process(path: Path) -> int | None:
-    """The id of the live process that works in a run folder, or None; a record of a dead process does not count."""
-    try:
-        record = json.loads((path / PROCESS).read_text(encoding="utf-8"))
-        pid, started = int(record["pid"]), float(record["started"])
-    except (OSError, ValueError, KeyError, TypeError):
+    """The id of this computer's live process that works in a run folder, or None; a dead one's does not count."""
+    record = _record(path)
+    if record is None or record.get("host", host_name()) != host_name():
         return None
-    return pid if is_running(pid, started) else None
+    return record["pid"] if is_running(record["pid"], record["started"]) else None
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -181,26 +184,49 @@ def _append(path: Path, line: bytes) -> None:
         os.close(descriptor)
 
 
+def host_name() -> str:
+    """This computer's name as it stands in locks and names of unfinished files: no dots, no separators."""
+    return re.sub(r"[^\w-]", "-", socket.gethostname()) or "unnamed"
+
+
 def _lock(path: Path) -> None:
-    record = json.dumps({"pid": os.getpid(), "started": time.time()}).encode()
-    for attempt in range(2):
-        other = running_process(path)
-        if other is not None and other != os.getpid():
-            raise OutputError(
-                f"Another process ({other}) is working in the run folder '{path}'.",
-                "Wait for it, stop it, or choose another run folder.",
-            )
-        with _writing(path):
-            (path / PROCESS).unlink(missing_ok=True)
-            try:
-                descriptor = os.open(path / PROCESS, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o644)
-            except FileExistsError:
-                if attempt == 0:
-                    continue
-                raise
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(record)
-            return
+    """Take the folder, one process at a time looking at who has it. Raises OutputError if somebody works in it."""
+    from filelock import FileLock, Timeout
+
+    record = {"pid": os.getpid(), "started": time.time(), "host": host_name()}
+    with _writing(path):
+        try:
+            with FileLock(path / _TAKING, timeout=_TAKING_SECONDS):
+                _refuse_if_taken(path)
+                write_json(path / PROCESS, record)
+        except Timeout as error:
+            raise OutputError(f"The run folder '{path}' is being taken by another process.", "Try again.") from error
+
+
+def _refuse_if_taken(path: Path) -> None:
+    record = _record(path)
+    if record is None:
+        return
+    if (host := str(record.get("host", host_name()))) != host_name():
+        raise OutputError(
+            f"The computer '{host}' is working in the run folder '{path}'.",
+            f"Wait for it, choose another run folder, or delete '{PROCESS}' in it if that computer has stopped.",
+        )
+    other = running_process(path)
+    if other is not None and other != os.getpid():
+        raise OutputError(
+            f"Another process ({other}) is working in the run folder '{path}'.",
+            "Wait for it, stop it, or choose another run folder.",
+        )
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """Who has taken a run folder, as written there; None for nobody or a damaged record."""
+    try:
+        record = json.loads((path / PROCESS).read_text(encoding="utf-8"))
+        return {**record, "pid": int(record["pid"]), "started": float(record["started"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def is_running(pid: int, started: float = math.inf) -> bool:

@@ -7,6 +7,7 @@ a killed training goes on exactly where its last checkpoint stood.
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import time
@@ -80,7 +81,7 @@ class Trainer:
         shown = validation_batch(validation, self.preset.config.crop, self.family.dimensions)
         saved = started = time.monotonic()
         before = self.seconds
-        while not self._ends(started):
+        while not self._ends():
             parts = self._advance(scans)
             self.seconds = before + time.monotonic() - started
             self._report(parts, shown)
@@ -105,6 +106,9 @@ class Trainer:
         for name, optimizer in self.optimizers.items():
             tensors |= named(f"optimizer.{name}", optimizer_tensors(optimizer.optimizer))
         counters = {name: repr(getattr(self, name)) for name in ("step", "seconds", "piece", "best", "_since_best")}
+        counters["last_losses"] = json.dumps(self.last_losses)
+        if self.accelerator.scaler is not None:
+            counters["scaler"] = json.dumps(self.accelerator.scaler.state_dict())
         write_checkpoint(self.run.path / CHECKPOINT, tensors, counters)
 
     def resume(self) -> None:
@@ -119,11 +123,14 @@ class Trainer:
             restore_optimizer(optimizer.optimizer, below(tensors, f"optimizer.{name}"))
         self.step, self.piece, self._since_best = (int(counters[name]) for name in ("step", "piece", "_since_best"))
         self.seconds, self.best = float(counters["seconds"]), float(counters["best"])
+        self.last_losses = json.loads(counters.get("last_losses", "{}"))
+        if self.accelerator.scaler is not None and "scaler" in counters:
+            self.accelerator.scaler.load_state_dict(json.loads(counters["scaler"]))
 
-    def _ends(self, started: float) -> bool:
-        """Whether the training is over: its steps, its time or its patience have run out."""
+    def _ends(self) -> bool:
+        """Whether the training is over: its steps, its time (of all sessions) or its patience have run out."""
         options = self.options
-        over_time = time.monotonic() - started > 60.0 * options.minutes
+        over_time = self.seconds > 60.0 * options.minutes
         return self._agreed(self.step >= options.steps or over_time or 0 < options.patience <= self._since_best)
 
     def _advance(self, scans: Sequence[HealthyScan]) -> dict[str, float]:
