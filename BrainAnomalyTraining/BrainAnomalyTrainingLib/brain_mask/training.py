@@ -175,7 +175,7 @@ class Training:
             logits = predicted(self.network, sample.image)
         loss = loss_of(logits.float(), sample.brain)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if torch.isfinite(torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)):
             self.optimizer.step()
             self._update_average()

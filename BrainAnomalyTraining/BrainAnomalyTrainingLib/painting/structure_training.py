@@ -119,7 +119,7 @@ class StructureTraining:
             scores = self.network(seen.to(memory_format=torch.channels_last))
         loss = structure_loss(scores.float(), shares, masks)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1

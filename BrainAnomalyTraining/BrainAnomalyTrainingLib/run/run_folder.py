@@ -232,7 +232,7 @@ def _record(path: Path) -> dict[str, Any] | None:
 def is_running(pid: int, started: float = math.inf) -> bool:
     """Whether a process with this id lives that was there at ``started`` (unix seconds), not a later namesake."""
     try:
-        import psutil  # type: ignore[import-untyped]
+        import psutil
     except ImportError:
         return _alive_without_psutil(pid)
     try:

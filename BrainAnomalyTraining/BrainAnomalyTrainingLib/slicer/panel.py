@@ -30,7 +30,7 @@ from .wording import cohort_summary
 POLL_MILLISECONDS = 500
 
 
-class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
+class TrainingPanel(VTKObservationMixin):
     """Everything behind the widgets of ``BrainAnomalyTraining.ui``.
 
     ``ui`` holds the widgets by name; ``parameters`` makes the parameter object of the scene that is open now.
@@ -75,7 +75,7 @@ class TrainingPanel(VTKObservationMixin):  # type: ignore[misc]
 
     def _open_scene(self) -> None:
         """Show the settings of the scene, and its run or the last one."""
-        parameters = self._new_parameters()
+        parameters: Any = self._new_parameters()
         self._settings.bind(parameters)
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_parameters)
         if not self.monitor.phase.is_alive:

@@ -42,8 +42,8 @@ class SettingsView:
         """The folder of healthy scans that is chosen now."""
         return self._parameters.cohortFolder if self._parameters is not None else ""
 
-    def bind(self, parameters: TrainingParameters) -> None:
-        """Show these parameters and write the user's changes into them."""
+    def bind(self, parameters: Any) -> None:
+        """Show these ``TrainingParameters`` and write the user's changes into them."""
         self.release()
         self._parameters = parameters
         self._gui_tag = parameters.connectParametersToGui(parameter_widgets(self._ui))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +46,8 @@ class ExampleWriter:
         affine = grid_named(detector.recipe.grid).affine
         volumes = {"image": image, "pseudo_healthy": healthy, "residual": residual}
         with (self._run.path / f"{name}.npz").open("wb") as stream:
-            np.savez_compressed(
-                stream, affine=affine, **{key: value.astype(np.float16) for key, value in volumes.items()}
-            )
+            halves: dict[str, Any] = {key: value.astype(np.float16) for key, value in volumes.items()}
+            np.savez_compressed(stream, affine=affine, **halves)
         imsave(self._run.path / f"{name}.png", example_picture(image, healthy))
 
 

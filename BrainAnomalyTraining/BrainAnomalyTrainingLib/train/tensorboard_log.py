@@ -17,7 +17,7 @@ def tensorboard_listener(run: Path) -> Callable[[Event], None] | None:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    writer: Any = SummaryWriter(str(run / FOLDER))  # type: ignore[no-untyped-call]
+    writer: Any = SummaryWriter(str(run / FOLDER))
 
     def listen(event: Event) -> None:
         if event["event"] == "loss":

@@ -250,7 +250,7 @@ class Trainer:
             pieces = list(zip(*(part.split(self.piece) for part in shown), strict=True))
             errors = [self._restoration_error(images, masks, generator) for images, masks in pieces]
         weights = [float(masks.sum()) for _, masks in pieces]
-        error = sum(map(operator.mul, errors, weights)) / max(sum(weights), 1.0)
+        error = float(sum(map(operator.mul, errors, weights)) / max(sum(weights), 1.0))
         if self.watch is not None and self.accelerator.is_main_process:
             with torch.random.fork_rng(devices=[]):
                 self.watch(self.step, self.detector())
