@@ -7,7 +7,7 @@ import sys
 from types import FrameType
 
 from .cli.main import parse, run_command
-from .service.streams import claim_stderr, claim_stdout, use_utf8
+from .service.streams import claim_stderr, claim_stdout, use_utf8, while_read
 
 _TERMINATED = 143
 
@@ -19,7 +19,8 @@ def run() -> int:
     options = parse()
     shows_everything = options.debug or options.command == "worker"
     output = claim_stdout()
-    return run_command(options, output, sys.stderr if shows_everything else claim_stderr())
+    messages = sys.stderr if shows_everything else claim_stderr()
+    return while_read(lambda stream: run_command(options, stream, messages), output)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -15,7 +15,6 @@ from .findings.slice_profile import SliceProfile, slice_profile
 from .findings.table import Findings, find
 from .io.geometry import Affine, FloatArray, MaskArray
 from .io.volumes import Scan, checked_mask
-from .preparation.brain.mask import BrainMaskMethod
 from .preparation.intensity.contrast import ContrastGuess
 from .preparation.pipeline import AlignedScan, Aligner, contrast_of, into_template
 from .preparation.prepared import PreparedScan
@@ -37,13 +36,13 @@ class DetectionOptions:
     """What the user may choose for a run; None means the detector's default.
 
     ``threshold`` in the anomaly map's unit, ``minimum_mm3`` the size a finding must exceed, ``brain_mask`` (i, j, k
-    on the scan's grid) replaces the brain extraction named by ``brain_mask_method``.
+    on the scan's grid) replaces the brain extraction named by ``brain_mask_method`` (of ``brain.methods.CHOICES``).
     """
 
     threshold: float | None = None
     minimum_mm3: float = 20.0
     brain_mask: MaskArray | None = None
-    brain_mask_method: BrainMaskMethod = "auto"
+    brain_mask_method: str | None = None
 
     def checked(self) -> DetectionOptions:
         """These options, or OptionsError."""

@@ -24,6 +24,7 @@ from BrainAnomalyLib.io.volumes import CONTRASTS
 from BrainAnomalyLib.output.folder import RESEARCH_USE
 from BrainAnomalyLib.preparation.space.grids import GRIDS
 from BrainAnomalyLib.service.jobs import in_plain_words
+from BrainAnomalyLib.service.streams import program_name, while_read
 
 from .run.run_folder import Event, Paused
 
@@ -32,12 +33,14 @@ _SHOWN_SECONDS = 2.0
 
 
 def run_command(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
-    """Run a parsed command and return its exit code."""
+    """Run a parsed command and return its exit code. Raises BrokenPipeError where nobody reads ``output`` any more."""
     try:
         _COMMANDS[options.command](options, output, messages)
     except Paused as pause:
         print(pause.sentence(), file=messages)
         return pause.exit_code
+    except BrokenPipeError:
+        raise
     except (Exception, KeyboardInterrupt) as error:
         plain = in_plain_words(error)
         if options.debug:
@@ -50,7 +53,8 @@ def run_command(options: argparse.Namespace, output: TextIO, messages: TextIO) -
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command and its options; wrong usage ends the program with exit code 2."""
     parser = CommandParser(
-        prog="python -m BrainAnomalyTrainingLib", description=f"Train detectors on healthy scans. {RESEARCH_USE}"
+        prog=program_name("BrainAnomalyTrainingLib", "brain-anomaly-train"),
+        description=f"Train detectors on healthy scans. {RESEARCH_USE}",
     )
     common = CommandParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress")
@@ -216,4 +220,5 @@ def _add_rebuild(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command on the standard streams and return its exit code."""
-    return run_command(parse(arguments), sys.stdout, sys.stderr)
+    options = parse(arguments)
+    return while_read(lambda output: run_command(options, output, sys.stderr), sys.stdout)

@@ -249,3 +249,25 @@ def test_signals_end_a_run_and_leave_nothing(tmp_path: Path, number: int, code: 
     assert output == b""
     assert b"Traceback" not in messages
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("module", ["BrainAnomalyLib", "BrainAnomalyTrainingLib"])
+def test_a_reader_that_goes_away_is_no_fault(module: str) -> None:
+    """As with ``| head``: exit code 141, and nothing on standard error."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", module, "detectors"]
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, env={**variables(), **paths}, timeout=120, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_usage_names_the_program_as_it_was_called(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    for called, shown in (("/usr/bin/brain-anomaly", "brain-anomaly"), ("__main__.py", "python -m BrainAnomalyLib")):
+        monkeypatch.setattr(sys, "argv", [called])
+        with pytest.raises(SystemExit):
+            parse(["--help"])
+        assert capsys.readouterr().out.startswith(f"usage: {shown} ")

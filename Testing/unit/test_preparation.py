@@ -101,6 +101,48 @@ def test_asking_for_a_stripped_image_that_is_none_says_so(template):
         find_brain(_head_scan(template), "stripped")
 
 
+@needs("ixi_t1_2mm")
+def test_a_real_head_of_a_childs_size_on_exact_zero_keeps_its_brain_only():
+    folder = sorted(path for path in (FOLDER / "ixi_t1_2mm").iterdir() if path.is_dir())[12]
+    scan = read_scan(folder / f"{folder.name}_T1.nii.gz")
+    head = ndimage.binary_opening(scan.array > np.percentile(scan.array, 60))
+    labels, _ = ndimage.label(head)
+    head = ndimage.binary_fill_holes(labels == 1 + np.argmax(np.bincount(labels.ravel())[1:]))
+    grid = Grid(scan.grid.shape, scan.grid.affine @ np.diag([0.78, 0.78, 0.78, 1.0]))
+    child = Scan(np.where(head, scan.array, 0.0).astype(np.float32), grid, "T1w", "child")
+    assert stripped_brain(child) is not None
+    found = find_brain(child)
+    assert found.method == "network"
+    assert grid.volume_ml(found.mask) < 0.6 * grid.volume_ml(stripped_brain(child))
+
+
+@pytest.mark.parametrize("contrast", PAINTS)
+def test_a_stripped_brain_of_every_contrast_is_no_head(template, contrast):
+    assert find_brain(_stripped_scan(template, contrast)).method == "stripped"
+
+
+def test_a_brain_of_no_adults_size_is_warned_about(template):
+    grid = Grid(template.grid.shape, template.grid.affine @ np.diag([0.8, 0.8, 0.8, 1.0]))
+    small = replace(_stripped_scan(template), grid=grid)
+    warnings = prepare(small, Recipe(grid="template_2mm")).warnings
+    assert any("an adult's has 1000 to 2000 mL" in warning for warning in warnings)
+    usual = prepare(_stripped_scan(template), Recipe(grid="template_2mm")).warnings
+    assert not any("adult" in warning for warning in usual)
+
+
+def test_an_unknown_brain_mask_method_is_named(template):
+    with pytest.raises(OptionsError, match="no brain mask method 'otsu'"):
+        find_brain(_stripped_scan(template), "otsu")
+
+
+def test_the_brain_is_found_as_the_recipe_says_unless_told_otherwise(template):
+    scan, recipe = _stripped_scan(template), Recipe(grid="template_2mm", brain="registration")
+    assert prepare(scan, recipe).brain_mask_method == "registration"
+    told = prepare(scan, recipe, brain_mask_method="stripped")
+    assert told.brain_mask_method == "stripped"
+    assert any("made with brains found by 'registration'" in warning for warning in told.warnings)
+
+
 def test_bias_correction_flattens_white_matter(template):
     clean = 100.0 * _painted(template, "T1w")
     ramp = np.linspace(0.7, 1.3, clean.shape[0])[:, None, None]
@@ -157,6 +199,7 @@ def test_a_flat_brain_has_no_sure_contrast(template):
 
 def test_recipes_differ_in_identity_and_come_back_from_json():
     recipes = [Recipe(), Recipe(grid="template_2mm"), Recipe(bias_correction=False), Recipe(intensity="unit_range")]
+    recipes += [Recipe(brain="hd-bet"), Recipe(brain_weights="")]
     assert len({recipe.identity() for recipe in recipes}) == len(recipes)
     assert recipe_from_json({"grid": "template_2mm"}) == recipes[1]
     for values in ({"grid": "moon"}, {"surprise": 1}, {"registration": "warp"}, {"intensity": "loud"}):

@@ -22,9 +22,10 @@ from ..errors import BrainAnomalyError
 from ..io.volumes import CONTRASTS
 from ..output.folder import RESEARCH_USE
 from ..output.formats import format_names
-from ..preparation.brain.mask import BrainMaskMethod
+from ..preparation.brain.methods import CHOICES as BRAIN_MASK_METHODS
 from ..progress import Progress, progress_lines, silent
 from ..service.jobs import DetectionJob, Outcome, in_plain_words, run_job
+from ..service.streams import program_name, while_read
 from .evaluate import add_evaluate_parser, run_evaluate
 from .package import add_package_parser, run_package
 
@@ -33,7 +34,8 @@ Command = Callable[[argparse.Namespace, TextIO, TextIO], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command on the standard streams and return its exit code."""
-    return run_command(parse(arguments), sys.stdout, sys.stderr)
+    options = parse(arguments)
+    return while_read(lambda output: run_command(options, output, sys.stderr), sys.stdout)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,9 +44,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run_command(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
-    """Run a parsed command and return its exit code; the result goes to ``output``, all else to ``messages``."""
+    """Run a parsed command and return its exit code; the result goes to ``output``, all else to ``messages``.
+
+    Raises BrokenPipeError where nobody reads ``output`` any more.
+    """
     try:
         return _COMMANDS[options.command](options, output, messages)
+    except BrokenPipeError:
+        raise
     except (Exception, KeyboardInterrupt) as error:
         plain = in_plain_words(error)
         if options.debug:
@@ -156,7 +163,9 @@ def _finding_line(finding: dict[str, Any]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(prog="python -m BrainAnomalyLib", description=f"Find anomalies. {RESEARCH_USE}")
+    parser = CommandParser(
+        prog=program_name("BrainAnomalyLib", "brain-anomaly"), description=f"Find anomalies. {RESEARCH_USE}"
+    )
     parser.add_argument("--version", action="version", version=f"BrainAnomaly {__version__}")
     common = CommandParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress")
@@ -180,7 +189,9 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, metavar="X", help="in the map's unit; default: the detector's")
     parser.add_argument("--minimum-size", type=float, default=20.0, metavar="MM3", help="default: %(default)s mm3")
     parser.add_argument("--mask", type=Path, metavar="FILE", help="brain mask on the scan's grid")
-    parser.add_argument("--brain-mask", choices=get_args(BrainMaskMethod), default="auto", help="how to find the brain")
+    parser.add_argument(
+        "--brain-mask", choices=BRAIN_MASK_METHODS, help="how to find the brain (default: the detector's)"
+    )
     parser.add_argument("--contrast", choices=CONTRASTS, default="unknown", help="what the scan shows")
     parser.add_argument("--device", choices=get_args(Device), default="auto", help="where networks run")
     parser.add_argument("--no-pictures", action="store_true", help="no overview picture")

@@ -10,7 +10,9 @@ from ..errors import OptionsError, PreparationError
 from ..io.geometry import FloatArray, Grid, MaskArray, resample
 from ..io.volumes import Scan
 from ..progress import Progress, part, silent
-from .brain.mask import BrainMask, BrainMaskMethod, find_brain
+from .brain.mask import BrainMask, find_brain
+from .brain.methods import AUTOMATIC
+from .brain.size import size_warning
 from .intensity.artifacts import artifact_warnings
 from .intensity.bias import correct_bias
 from .intensity.contrast import ContrastGuess, guess_contrast
@@ -22,6 +24,8 @@ from .space.registration import Registration, register
 from .space.template import Template, load_template
 
 _SURE_CONTRAST = 0.7
+# What ``auto`` itself comes to, and a mask by the user.
+_OWN_METHODS = ("network", "registration", "stripped", "given")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,7 @@ def prepare(
     scan: Scan,
     recipe: Recipe,
     brain_mask: MaskArray | None = None,
-    brain_mask_method: BrainMaskMethod = "auto",
+    brain_mask_method: str | None = None,
     progress: Progress = silent,
 ) -> PreparedScan:
     """``scan`` in template space by ``recipe``. ``brain_mask`` (scan's grid) replaces the brain extraction.
@@ -58,12 +62,15 @@ def align(
     scan: Scan,
     recipe: Recipe,
     brain_mask: MaskArray | None = None,
-    brain_mask_method: BrainMaskMethod = "auto",
+    brain_mask_method: str | None = None,
     progress: Progress = silent,
 ) -> AlignedScan:
-    """The steps that do not depend on the template grid. Raises PreparationError."""
+    """The steps that do not depend on the template grid; the brain is found as the recipe says unless told otherwise.
+
+    Raises PreparationError, OptionsError for an unknown method.
+    """
     progress("Finding the brain", 0.0)
-    brain = find_brain(scan, brain_mask_method, brain_mask)
+    brain = find_brain(scan, brain_mask_method or recipe.brain, brain_mask)
     progress("Correcting the intensity drift", 0.3)
     image = correct_bias(scan.array, scan.grid, brain.mask) if recipe.bias_correction else scan.array
     progress("Aligning with the template", 0.5)
@@ -78,16 +85,16 @@ class Aligner:
         self,
         scan: Scan,
         brain_mask: MaskArray | None = None,
-        brain_mask_method: BrainMaskMethod = "auto",
+        brain_mask_method: str | None = None,
         progress: Progress = silent,
     ) -> None:
         self.scan = scan
         self._how = brain_mask, brain_mask_method, progress
-        self._done: dict[tuple[object, object], AlignedScan] = {}
+        self._done: dict[tuple[object, ...], AlignedScan] = {}
 
     def by(self, recipe: Recipe) -> AlignedScan:
         """The scan as ``align`` makes it by this recipe. Raises PreparationError."""
-        key = recipe.bias_correction, recipe.registration
+        key = recipe.bias_correction, recipe.registration, recipe.brain
         if key not in self._done:
             self._done[key] = align(self.scan, recipe, *self._how)
         return self._done[key]
@@ -117,6 +124,7 @@ def into_template(aligned: AlignedScan, recipe: Recipe) -> PreparedScan:
         intensity_scale=scale,
         given=aligned.scan.contrast,
         warnings=(
+            *_brain_warnings(aligned.brain, aligned.scan.grid, recipe),
             *_warnings(aligned.scan, registration, quality, contrast),
             *artifact_warnings(aligned.scan, aligned.brain.mask, registration.scan_from_template, template),
         ),
@@ -149,6 +157,17 @@ def _field_of_view(grid: Grid, registration: Registration, template: Template) -
     everywhere = np.ones(grid.shape, dtype=np.uint8)
     seen = resample(everywhere, grid, template.grid, registration.scan_from_template, "nearest")
     return np.asarray(seen > 0)
+
+
+def _brain_warnings(brain: BrainMask, grid: Grid, recipe: Recipe) -> list[str]:
+    found = [text for text in (size_warning(brain.mask, grid),) if text]
+    expected = _OWN_METHODS if recipe.brain == AUTOMATIC else (recipe.brain, "given")
+    if brain.method not in expected:
+        found.append(
+            f"The brain was found by {brain.method}; the chosen method was made with brains found by '{recipe.brain}', "
+            "which end elsewhere by some millimeters."
+        )
+    return found
 
 
 def _warnings(

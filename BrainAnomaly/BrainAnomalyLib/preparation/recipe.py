@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args
 
 from ..errors import OptionsError
+from .brain.methods import AUTOMATIC, CHOICES, weights_identity
 from .intensity.scale import IntensityReference
 from .space.grids import GRIDS
 from .space.registration import RegistrationModel
@@ -18,12 +19,18 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a scan is prepared. ``grid`` names an entry of ``grids.GRIDS``; ``intensity`` one of ``intensity.py``."""
+    """How a scan is prepared. ``grid`` names an entry of ``grids.GRIDS``; ``intensity`` one of ``intensity.py``.
+
+    ``brain`` is how the brain is found (``brain.methods.CHOICES``), unless the user gives a mask or says otherwise;
+    ``brain_weights`` tells apart the networks that may have found it.
+    """
 
     grid: str = "template_1mm"
     bias_correction: bool = True
     registration: RegistrationModel = "affine"
     intensity: IntensityReference = "white_matter"
+    brain: str = AUTOMATIC
+    brain_weights: str = field(default_factory=weights_identity)
     version: int = VERSION
 
     def identity(self) -> str:
@@ -42,6 +49,8 @@ def recipe_from_json(values: dict[str, Any]) -> Recipe:
         "bias_correction": (True, False),
         "registration": get_args(RegistrationModel),
         "intensity": get_args(IntensityReference),
+        "brain": CHOICES,
+        "brain_weights": (weights_identity(),),
     }
     for name, choices in allowed.items():
         if getattr(recipe, name) not in choices:

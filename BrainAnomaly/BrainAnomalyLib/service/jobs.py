@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ..detection import DetectionOptions, detect
 from ..detectors.protocol import Detector
@@ -19,7 +19,7 @@ from ..io.volumes import CONTRASTS, Contrast, read_mask, read_scan
 from ..output.folder import SUMMARY, check_folder, write_results
 from ..output.formats import checked_formats
 from ..packages.read import read_metadata
-from ..preparation.brain.mask import BrainMaskMethod
+from ..preparation.brain.methods import CHOICES as BRAIN_MASK_METHODS
 from ..progress import Progress, part, silent
 
 # Name, package folder and device to a detector; the worker passes one that remembers.
@@ -49,7 +49,7 @@ class DetectionJob:
     threshold: float | None = None
     minimum_mm3: float = 20.0
     mask: Path | None = None
-    brain_mask_method: BrainMaskMethod = "auto"
+    brain_mask_method: str | None = None
     contrast: Contrast = "unknown"
     device: str = "auto"
     pictures: bool = True
@@ -169,7 +169,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "threshold": _number,
     "minimum_mm3": _number,
     "mask": _path,
-    "brain_mask_method": _one_of(*get_args(BrainMaskMethod)),
+    "brain_mask_method": _one_of(*BRAIN_MASK_METHODS),
     "contrast": _one_of(*CONTRASTS, "unknown"),
     "device": _text,
     "pictures": _truth,

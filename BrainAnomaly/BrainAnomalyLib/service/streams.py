@@ -5,9 +5,33 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO, TextIO
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
+
+
+# As a shell reports a program that ended because nobody read on (128 + SIGPIPE).
+CLOSED = 141
+
+
+def program_name(module: str, script: str) -> str:
+    """How this process was called: by its console script, or else as ``python -m module``."""
+    return script if Path(sys.argv[0]).stem == script else f"python -m {module}"
+
+
+def while_read(command: Callable[[TextIO], int], output: TextIO) -> int:
+    """The exit code of ``command(output)``, or ``CLOSED`` where the reader of ``output`` (``| head``) is gone."""
+    try:
+        code = command(output)
+        output.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, output.fileno())
+        os.close(nowhere)
+        return CLOSED
+    return code
 
 
 def claim_stdout() -> TextIO:

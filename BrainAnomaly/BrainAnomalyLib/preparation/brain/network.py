@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ...errors import DependencyError, PackageError
+from ...io.geometry import FloatArray, MaskArray, isotropic_grid, resample
+from ...io.volumes import Scan
 from ...resources import resources_folder, verified
+from ..space.orientation import to_ras
 
 if TYPE_CHECKING:
     import torch
 
-FloatArray = NDArray[np.float32]
-MaskArray = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 
 SPACING_MM = 2.0
@@ -46,6 +47,15 @@ _NORM = {"affine": True, "eps": 1e-3}
 def weights_folder() -> Path:
     """The folder with the weights, their description and their checksums."""
     return resources_folder() / "BrainMask"
+
+
+def brain_by_network(scan: Scan) -> MaskArray:
+    """Brain mask (i, j, k on the scan's grid): the network at 2 mm in RAS order, its answer brought back linearly."""
+    array, grid = to_ras(scan.array, scan.grid)
+    coarse = isotropic_grid(grid, SPACING_MM)
+    probability = segment_brain_2mm(np.asarray(resample(array, grid, coarse), dtype=np.float32))
+    kept = np.where(clean_mask(probability), probability, 0.0).astype(np.float32)
+    return np.asarray(resample(kept, coarse, scan.grid) > 0.5)
 
 
 def segment_brain_2mm(image: FloatArray) -> FloatArray:

@@ -40,6 +40,16 @@ def brain_by_tool(scan: Scan, tool: str, device: str = "cpu") -> MaskArray:
     return np.asarray(found.array > 0.5)
 
 
+def brain_by_hd_bet(scan: Scan) -> MaskArray:
+    """Brain mask (i, j, k on the scan's grid) by HD-BET. Raises DependencyError, PreparationError."""
+    return brain_by_tool(scan, "hd-bet")
+
+
+def brain_by_deepbet(scan: Scan) -> MaskArray:
+    """Brain mask (i, j, k on the scan's grid) by deepbet. Raises DependencyError, PreparationError."""
+    return brain_by_tool(scan, "deepbet")
+
+
 def installed_tool(tool: str) -> str:
     """Path of the tool's program. Raises DependencyError with what to install."""
     beside_python = Path(sys.executable).with_name(_EXECUTABLES[tool])

@@ -1,0 +1,43 @@
+"""Ways to find the brain in a head, by name. A new one is a file with a function of a scan, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+
+from ...errors import OptionsError
+from ...io.geometry import MaskArray
+from ...io.volumes import Scan
+from ...resources import resources_folder, sha256
+
+AUTOMATIC, STRIPPED = "auto", "stripped"
+# Module and function, which gives a mask (i, j, k) on the scan's grid or raises BrainAnomalyError.
+_FUNCTIONS = {
+    "network": ("network", "brain_by_network"),
+    "registration": ("by_registration", "brain_by_registration"),
+    "hd-bet": ("tools", "brain_by_hd_bet"),
+    "deepbet": ("tools", "brain_by_deepbet"),
+}
+CHOICES = (AUTOMATIC, STRIPPED, *_FUNCTIONS)
+
+
+def checked_method(method: str) -> str:
+    """``method``, or OptionsError where there is none of that name."""
+    if method not in CHOICES:
+        raise OptionsError(f"There is no brain mask method '{method}'.", f"Choose one of {', '.join(CHOICES)}.")
+    return method
+
+
+@lru_cache(maxsize=1)
+def weights_identity() -> str:
+    """SHA-256 of the embedded network's list of hashes: other weights, other brains. Empty where it is missing."""
+    listed = resources_folder() / "BrainMask" / "SHA256SUMS.json"
+    return sha256(listed) if listed.is_file() else ""
+
+
+def brain_finder(method: str) -> Callable[[Scan], MaskArray]:
+    """The function of a method other than ``auto`` and ``stripped``; its module is imported here."""
+    module, name = _FUNCTIONS[method]
+    found: Callable[[Scan], MaskArray] = getattr(import_module(f".{module}", __package__), name)
+    return found
