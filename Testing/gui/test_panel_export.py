@@ -13,6 +13,8 @@ import pytest
 import slicer
 from panel_cases import GRID, add_brain, brain, real_detection, with_result
 
+from BrainAnomalyLib.output.formats import FORMATS
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from dicom_series import write_series
 
@@ -88,7 +90,7 @@ def test_rejected_findings_are_in_the_table_and_not_in_the_labels(host, panel, n
 def test_the_report_says_what_was_done(host, panel, node, folder):
     panel.ui.thresholdSlider.value = 2.0
     reject_first(panel)
-    host.click(panel.ui.exportReportButton)
+    host.click(panel.panel.export.formats["html"])
     text = (folder / "Müller_FLAIR_report.html").read_text(encoding="utf-8")
     for said in ("For research, not for diagnosis.", "Gray-matter-referenced intensity", "2 (chosen by the user)"):
         assert said in text
@@ -116,8 +118,13 @@ def test_a_folder_that_is_gone_is_named(host, panel, node, folder):
 
 def test_nothing_can_be_exported_without_a_result(panel):
     panel.ui.inputSelector.setCurrentNode(add_brain())
-    for kind in ("Nifti", "Nrrd", "Csv", "Report", "Dicom"):
+    for kind in ("Nifti", "Nrrd", "Csv"):
         assert not getattr(panel.ui, f"export{kind}Button").enabled
+    assert not any(button.enabled for button in panel.panel.export.formats.values())
+
+
+def test_every_format_of_the_engine_has_a_button(panel):
+    assert [button.text for button in panel.panel.export.formats.values()] == [kind.title for kind in FORMATS.values()]
 
 
 class TestDicom:
@@ -136,15 +143,15 @@ class TestDicom:
         return files
 
     def test_the_button_is_off_with_a_reason_for_other_scans(self, panel, node):
-        assert not panel.ui.exportDicomButton.enabled
-        assert "loaded from DICOM" in panel.ui.exportDicomButton.toolTip
+        assert not panel.panel.export.formats["dicom"].enabled
+        assert "loaded from DICOM" in panel.panel.export.formats["dicom"].toolTip
 
     def test_the_segment_is_read_back_where_the_finding_is(self, host, panel, node, files, folder):
         import highdicom
         import pydicom
 
         panel.panel.results.refresh(node)
-        host.click(panel.ui.exportDicomButton)
+        host.click(panel.panel.export.formats["dicom"])
         assert panel.ui.messageLabel.text == ""
         stored = highdicom.seg.segread(folder / "Müller_FLAIR_findings.dcm")
         uids = [pydicom.dcmread(path).SOPInstanceUID for path in files]
@@ -157,9 +164,9 @@ class TestDicom:
     def test_nothing_kept_and_images_that_are_gone_are_said(self, host, panel, node, files, folder):
         panel.panel.results.refresh(node)
         reject_first(panel)
-        host.click(panel.ui.exportDicomButton)
+        host.click(panel.panel.export.formats["dicom"])
         assert "There is no finding to export" in panel.ui.messageLabel.text
         node.SetAttribute("DICOM.instanceUIDs", "1.2.3")
-        host.click(panel.ui.exportDicomButton)
+        host.click(panel.panel.export.formats["dicom"])
         assert "not in Slicer's database any more" in panel.ui.messageLabel.text
         assert names(folder) == []

@@ -11,6 +11,7 @@ from BrainAnomalyLib import write
 from BrainAnomalyLib.cli.main import parse
 from BrainAnomalyLib.errors import OptionsError, ScanError
 from BrainAnomalyLib.output.formats import checked_formats, format_names
+from BrainAnomalyLib.output.origin import Origin
 from BrainAnomalyLib.service.jobs import DetectionJob, job_from_json, run_job
 from dicom_series import write_series
 from made_detection import made_detection
@@ -55,7 +56,7 @@ def test_what_cannot_be_written_is_refused_before_the_run(tmp_path):
         run_job(DetectionJob(tmp_path / "scan.nii.gz", tmp_path / "out", formats=("dicom",)))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ScanError):
-        checked_formats(["dicom"], tmp_path / "empty")
+        checked_formats(["dicom"], Origin(tmp_path / "empty"))
     with pytest.raises(OptionsError, match="no format named 'pdf'"):
         write(made_detection(), tmp_path / "out", formats=["pdf"])
     assert not (tmp_path / "out").exists()

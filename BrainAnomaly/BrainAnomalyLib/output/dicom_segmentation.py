@@ -11,11 +11,11 @@ import numpy as np
 
 from .. import __version__
 from ..errors import DependencyError, OptionsError, OutputError, ScanError
-from ..io.dicom import series_files
 from ..io.geometry import LPS_FROM_RAS, Affine, Array, Grid, MaskArray, inverse
 
 if TYPE_CHECKING:
     from ..detection import Detection
+    from .origin import Origin
 
 SERIES_DESCRIPTION = "Anomalous regions, research only"
 # What an unsupervised detector finds is of unknown kind: "Lesion" is the least that SNOMED CT can say.
@@ -50,20 +50,22 @@ def write_dicom_segmentation(
     return _saved(_segmentation(images, frames, algorithm_name), Path(path))
 
 
-def check_images(source: Path | None) -> None:
-    """Raise OptionsError, ScanError or DependencyError where ``source`` is no series that a segment can refer to."""
-    if source is None or not source.is_dir():
+def check_images(origin: Origin) -> None:
+    """Raise OptionsError, ScanError or DependencyError where there is no series that a segment can refer to."""
+    images = origin.dicom_images()
+    if not images:
         raise OptionsError("A DICOM segmentation needs the scan's DICOM images.", "Give their folder as the scan.")
     _highdicom()
-    _images(series_files(source))
+    _images(images)
 
 
-def write_result_segmentation(detection: Detection, path: Path, source: Path) -> None:
+def write_result_segmentation(detection: Detection, path: Path, origin: Origin) -> None:
     """The findings as a format of a result: see ``formats``. Nothing is written where nothing was found."""
     mask = detection.findings.labels > 0
     if mask.any():
         name = f"BrainAnomaly {detection.detector['name']} {__version__}"
-        write_dicom_segmentation(mask, detection.scan.grid, series_files(source), name, path)
+        grid = origin.image_grid or detection.scan.grid
+        write_dicom_segmentation(mask, grid, origin.dicom_images(), name, path)
 
 
 def _images(files: Sequence[Path]) -> list[Any]:

@@ -30,6 +30,7 @@ from ..preparation.space.quality import RegistrationQuality
 from ..scoring.guard import Guard, ScanScore
 from .formats import checked_formats, write_formats
 from .in_place import mend, swap_files
+from .origin import Origin
 
 RESEARCH_USE = "For research, not for diagnosis."
 SUMMARY = "summary.json"
@@ -50,7 +51,7 @@ def write_results(
     run into the same folder mends. Raises OutputError.
     """
     folder = check_folder(folder)
-    fill = partial(_write_all, detection, pictures, checked_formats(formats, source), source)
+    fill = partial(_write_all, detection, pictures, checked_formats(formats, Origin(source)), Origin(source))
     try:
         if _cannot_move(folder):
             _write_inside(fill, folder)
@@ -212,9 +213,7 @@ def summary(detection: Detection) -> dict[str, Any]:
     }
 
 
-def _write_all(
-    detection: Detection, pictures: bool, formats: tuple[str, ...], source: Path | None, folder: Path
-) -> None:
+def _write_all(detection: Detection, pictures: bool, formats: tuple[str, ...], origin: Origin, folder: Path) -> None:
     for name, array in volumes_of(detection).items():
         write_volume(folder / f"{name}.nii.gz", array, detection.scan.grid)
     _write_table(detection, folder / "findings.csv")
@@ -222,7 +221,7 @@ def _write_all(
         from .overview import overview
 
         overview(detection, folder / "overview.png")
-    write_formats(detection, folder, formats, source)
+    write_formats(detection, folder, formats, origin)
     files = sorted(path.name for path in folder.iterdir())
     content = {**summary(detection), "files": files}
     (folder / SUMMARY).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

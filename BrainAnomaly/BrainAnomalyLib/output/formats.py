@@ -1,47 +1,74 @@
-"""Further formats of a result, by name. Adding one is adding one file with a writer and one line here."""
+"""Further formats of a result, by name. Adding one is adding one file with a writer and one entry here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import OptionsError
+from .origin import Origin
 
 if TYPE_CHECKING:
     from ..detection import Detection
 
-# name -> (module, writer, name of the file, check). A writer takes the detection, the path to write to and the path
-# that the scan was read from; it may write nothing. A check, "" for none, takes that path before a run and raises
-# BrainAnomalyError where the writer would fail.
-_FORMATS = {
-    "html": ("html", "write_result_report", "report.html", ""),
-    "dicom": ("dicom_segmentation", "write_result_segmentation", "findings.dcm", "check_images"),
+
+class Format(NamedTuple):
+    """A format as readers see it, and where its writer is.
+
+    ``writer`` of ``module`` takes the detection, the path to write to and the Origin; it may write nothing. ``check``,
+    "" for none, takes the Origin before a run and raises BrainAnomalyError where the writer would fail.
+    """
+
+    title: str
+    about: str
+    file: str
+    module: str
+    writer: str
+    check: str = ""
+    # Whether only scans that come from DICOM images can be written.
+    needs_dicom: bool = False
+
+
+FORMATS = {
+    "html": Format(
+        "Report",
+        "One HTML page with pictures, settings and warnings.",
+        "report.html",
+        *("html", "write_result_report"),
+    ),
+    "dicom": Format(
+        "DICOM SEG",
+        "The kept findings as a DICOM segmentation, marked as made automatically.",
+        "findings.dcm",
+        *("dicom_segmentation", "write_result_segmentation", "check_images"),
+        needs_dicom=True,
+    ),
 }
 
 
 def format_names() -> tuple[str, ...]:
     """Names that ``write_formats`` knows."""
-    return tuple(_FORMATS)
+    return tuple(FORMATS)
 
 
-def checked_formats(names: Sequence[str], source: Path | None) -> tuple[str, ...]:
-    """``names``, each once. Raises BrainAnomalyError for one that is not known or cannot be written for ``source``."""
+def checked_formats(names: Sequence[str], origin: Origin) -> tuple[str, ...]:
+    """``names``, each once. Raises BrainAnomalyError for one that is not known or cannot be written for ``origin``."""
     for name in names:
-        if name not in _FORMATS:
-            raise OptionsError(f"There is no format named '{name}'.", f"Choose among {', '.join(_FORMATS)}.")
-        module, _, _, check = _FORMATS[name]
-        if check:
-            _named(module, check)(source)
+        if name not in FORMATS:
+            raise OptionsError(f"There is no format named '{name}'.", f"Choose among {', '.join(FORMATS)}.")
+        chosen = FORMATS[name]
+        if chosen.check:
+            _named(chosen.module, chosen.check)(origin)
     return tuple(dict.fromkeys(names))
 
 
-def write_formats(detection: Detection, folder: Path, names: Sequence[str], source: Path | None) -> None:
+def write_formats(detection: Detection, folder: Path, names: Sequence[str], origin: Origin) -> None:
     """Write the result into ``folder`` in every format of ``names``. Raises BrainAnomalyError."""
     for name in names:
-        module, writer, file, _ = _FORMATS[name]
-        _named(module, writer)(detection, folder / file, source)
+        chosen = FORMATS[name]
+        _named(chosen.module, chosen.writer)(detection, folder / chosen.file, origin)
 
 
 def _named(module: str, function: str) -> Callable[..., None]:

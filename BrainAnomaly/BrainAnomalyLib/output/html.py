@@ -15,6 +15,7 @@ from .folder import RESEARCH_USE, summary
 
 if TYPE_CHECKING:
     from ..detection import Detection
+    from .origin import Origin
 
 _STYLE = (
     "body{font-family:sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}"
@@ -43,9 +44,9 @@ def write_report(detection: Detection, path: str | Path, rejected: int = 0, pict
     return path
 
 
-def write_result_report(detection: Detection, path: Path, source: Path | None = None) -> None:
+def write_result_report(detection: Detection, path: Path, origin: Origin) -> None:
     """The report as a format of a result: see ``formats``."""
-    write_report(detection, path)
+    write_report(detection, path, origin.rejected)
 
 
 def report_html(detection: Detection, rejected: int = 0, overview_png: bytes | None = None) -> str:

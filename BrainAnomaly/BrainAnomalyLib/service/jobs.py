@@ -18,6 +18,7 @@ from ..errors import BrainAnomalyError, Cancelled, DependencyError, OptionsError
 from ..io.volumes import CONTRASTS, Contrast, read_mask, read_scan
 from ..output.folder import SUMMARY, check_folder, write_results
 from ..output.formats import checked_formats
+from ..output.origin import Origin
 from ..packages.read import read_metadata
 from ..preparation.brain.methods import CHOICES as BRAIN_MASK_METHODS
 from ..progress import Progress, part, silent
@@ -75,7 +76,7 @@ def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_
     """Read, detect and write. Raises BrainAnomalyError; until the new result is whole an earlier one stays."""
     options = DetectionOptions(job.threshold, job.minimum_mm3, None, job.brain_mask_method).checked()
     check_folder(job.out)
-    checked_formats(job.formats, job.scan)
+    checked_formats(job.formats, Origin(job.scan))
     progress("Reading the scan", 0.0)
     scan = read_scan(job.scan, job.contrast)
     mask = None if job.mask is None else read_mask(job.mask, scan)

@@ -1,8 +1,9 @@
-"""The export section: a folder and a button for each kind of file."""
+"""The export section: a folder, buttons for volumes and table, and one for every format of ``output.formats``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import slicer
 from slicer.i18n import tr as _
 
 from ....errors import OutputError
+from ....output.formats import FORMATS
 from ...scene.links import VolumeNode
 from ...scene.logic import BrainAnomalySceneLogic
 from ..common.messages import Messages, show_text
 from ..common.parameters import BrainAnomalyParameterNode
-from .export_files import export_csv, export_dicom, export_report, export_volumes, is_from_dicom
+from .export_files import export_csv, export_format, export_volumes, is_from_dicom
 
-_BUTTONS = ("exportNiftiButton", "exportNrrdButton", "exportCsvButton", "exportReportButton")
+_BUTTONS = ("exportNiftiButton", "exportNrrdButton", "exportCsvButton")
+_COLUMNS = 3
 
 
 class ExportControls:
@@ -30,9 +33,8 @@ class ExportControls:
         ui.exportFolderEdit.connect("currentPathChanged(QString)", self.onFolderChanged)
         ui.exportNiftiButton.connect("clicked()", self.onNifti)
         ui.exportNrrdButton.connect("clicked()", self.onNrrd)
-        ui.exportDicomButton.connect("clicked()", self.onDicom)
         ui.exportCsvButton.connect("clicked()", self.onCsv)
-        ui.exportReportButton.connect("clicked()", self.onReport)
+        self.formats = {name: self._button(name, place) for place, name in enumerate(FORMATS, len(_BUTTONS))}
 
     def setParameters(self, parameters: BrainAnomalyParameterNode | None) -> None:
         """Take the folder from another parameter node."""
@@ -46,13 +48,11 @@ class ExportControls:
         show_text(self._ui.exportLabel, "")
         for name in _BUTTONS:
             getattr(self._ui, name).enabled = node is not None
-        dicom = self._ui.exportDicomButton
-        dicom.enabled = node is not None and is_from_dicom(node)
-        dicom.toolTip = (
-            _("The kept findings as a DICOM segmentation, marked as made automatically.")
-            if dicom.enabled
-            else _("DICOM SEG needs a scan that was loaded from DICOM.")
-        )
+        for name, button in self.formats.items():
+            fits = node is not None and (is_from_dicom(node) or not FORMATS[name].needs_dicom)
+            button.enabled = fits
+            needs = _("{format} needs a scan that was loaded from DICOM.").format(format=_(FORMATS[name].title))
+            button.toolTip = _(FORMATS[name].about) if fits or not FORMATS[name].needs_dicom else needs
 
     def onFolderChanged(self, path: str) -> None:
         """Another folder."""
@@ -71,23 +71,25 @@ class ExportControls:
         """The findings as a table."""
         self._export(self._csv)
 
-    def onReport(self) -> None:
-        """The report."""
-        self._export(self._report)
+    def onFormat(self, name: str) -> None:
+        """A format of ``output.formats``."""
 
-    def onDicom(self) -> None:
-        """The kept findings as DICOM SEG."""
-        self._export(self._dicom)
+        def write(node: VolumeNode, folder: Path) -> list[Path]:
+            rejected = len(self._logic.rejected(node))
+            return [export_format(name, self._logic.detection(node), rejected, node, folder)]
+
+        self._export(write)
+
+    def _button(self, name: str, place: int) -> Any:
+        button = qt.QPushButton(_(FORMATS[name].title))
+        button.objectName = f"export_{name}"
+        self._ui.exportButtons.layout().addWidget(button, place // _COLUMNS, place % _COLUMNS)
+        button.connect("clicked()", partial(self.onFormat, name))
+        return button
 
     def _csv(self, node: VolumeNode, folder: Path) -> list[Path]:
         findings = self._logic.findings(node)
         return [export_csv(findings, self._logic.rejected(node, findings), node.GetName(), folder)]
-
-    def _report(self, node: VolumeNode, folder: Path) -> list[Path]:
-        return [export_report(self._logic.detection(node), len(self._logic.rejected(node)), folder)]
-
-    def _dicom(self, node: VolumeNode, folder: Path) -> list[Path]:
-        return [export_dicom(self._logic.detection(node), node, self._logic.record(node), folder)]
 
     def _export(self, write: Callable[[VolumeNode, Path], Sequence[Path]]) -> None:
         """Write into the chosen folder and say what was written."""

@@ -16,11 +16,10 @@ from ....errors import OutputError, ScanError
 from ....findings.table import Findings
 from ....io.geometry import Grid
 from ....io.volumes import write_volume
-from ....output.dicom_segmentation import write_dicom_segmentation
 from ....output.folder import volumes_of
-from ....output.html import write_report
+from ....output.formats import FORMATS, checked_formats, write_formats
+from ....output.origin import Origin
 from ...scene.links import VolumeNode
-from ...scene.run_record import RunRecord
 from ...scene.scene_volumes import local_affine
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
@@ -68,19 +67,22 @@ def export_csv(findings: Findings, rejected: frozenset[int], scan_name: str, fol
         raise _not_written(folder, error) from error
 
 
-def export_report(detection: Detection, rejected: int, folder: Path) -> Path:
-    """Write ``<scan>_report.html``. Raises OutputError."""
+def export_format(name: str, detection: Detection, rejected: int, input_node: VolumeNode, folder: Path) -> Path:
+    """Write the result in a format of ``output.formats`` as ``<scan>_<its file>``. Raises BrainAnomalyError."""
+    images = dicom_files(input_node) if is_from_dicom(input_node) else None
+    origin = Origin(None, images, Grid(detection.scan.grid.shape, local_affine(input_node)), rejected)
     # The scene keeps no brain mask: without one the pictures show the whole head.
     whole = replace(detection, brain_mask=np.ones_like(detection.brain_mask))
-    return write_report(whole, folder / f"{file_stem(detection.scan.name)}_report.html", rejected)
-
-
-def export_dicom(detection: Detection, input_node: VolumeNode, record: RunRecord, folder: Path) -> Path:
-    """Write the findings on the DICOM images of the scan as ``<scan>_findings.dcm``. Raises BrainAnomalyError."""
-    grid = Grid(detection.scan.grid.shape, local_affine(input_node))
-    path = folder / f"{file_stem(detection.scan.name)}_findings.dcm"
-    mask = detection.findings.labels > 0
-    return write_dicom_segmentation(mask, grid, dicom_files(input_node), record.algorithm_name, path)
+    checked_formats((name,), origin)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
+            write_formats(whole, Path(scratch), (name,), origin)
+            written = Path(scratch, FORMATS[name].file)
+            if not written.exists():
+                raise ScanError("There is no finding to export.", "Lower the threshold or keep a finding.")
+            return written.replace(folder / f"{file_stem(detection.scan.name)}_{written.name}")
+    except OSError as error:
+        raise _not_written(folder, error) from error
 
 
 def is_from_dicom(input_node: VolumeNode) -> bool:

@@ -1,0 +1,31 @@
+"""Where a result comes from: what a writer may need besides the detection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..io.geometry import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """``path`` that the scan was read from, None where there is none; or the DICOM ``images`` it was loaded from.
+
+    ``image_grid`` is where the images have the scan, None for where the detection has it. ``rejected`` is how many
+    findings the reader has rejected; they are not in the detection any more.
+    """
+
+    path: Path | None = None
+    images: Sequence[Path] | None = None
+    image_grid: Grid | None = None
+    rejected: int = 0
+
+    def dicom_images(self) -> Sequence[Path]:
+        """The DICOM images, none for a scan from other files. Raises ScanError for a folder without a series."""
+        from ..io.dicom import series_files
+
+        if self.images is not None:
+            return self.images
+        return series_files(self.path) if self.path is not None and self.path.is_dir() else ()
