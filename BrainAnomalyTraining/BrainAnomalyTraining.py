@@ -70,7 +70,7 @@ class BrainAnomalyTrainingLogic(ScriptedLoadableModuleLogic):
 
     >>> from BrainAnomalyTraining import BrainAnomalyTrainingLogic
     >>> from BrainAnomalyTrainingLib.slicer.runs.requests import CohortRequest, Target, TrainingRequest
-    >>> cohort = CohortRequest("/data/healthy", "T1w", "denoising", preset="quick")
+    >>> cohort = CohortRequest("/data/healthy", "T1w", "denoising", preset="small")
     >>> run = BrainAnomalyTrainingLogic().train(TrainingRequest(cohort, Target("/data/models", "my_model")))
     >>> run.poll(); print(run.phase, run.state.step, run.state.losses)
     >>> run.pause()

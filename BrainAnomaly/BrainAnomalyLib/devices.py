@@ -6,6 +6,8 @@ from typing import Literal, get_args
 
 from .errors import OptionsError
 
+# How networks are trained: "auto" is fp16 on a graphics card, full precision on the processor.
+Precision = Literal["auto", "no", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TextIO, get_args
 
 from BrainAnomalyLib.cli.main import CommandParser
-from BrainAnomalyLib.detectors.registry import trainable_names
-from BrainAnomalyLib.devices import Device
+from BrainAnomalyLib.detectors.registry import PRESETS, trainable_names
+from BrainAnomalyLib.devices import Device, Precision
 from BrainAnomalyLib.errors import OptionsError
 from BrainAnomalyLib.io.volumes import CONTRASTS
 from BrainAnomalyLib.output.folder import RESEARCH_USE
@@ -189,14 +189,14 @@ def _add_cohort(parser: argparse.ArgumentParser) -> None:
 def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", choices=trainable_names(), required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="PACKAGE", help="new folder for the package")
-    parser.add_argument("--preset", choices=("paper", "small"), default="paper", help="default: %(default)s")
+    parser.add_argument("--preset", choices=PRESETS, default="paper", help="default: %(default)s")
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON file with entries that replace the preset's")
     parser.add_argument("--steps", type=int, default=0, metavar="N", help="default: the preset's")
     parser.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="finish the training in this time")
     parser.add_argument("--batch", type=int, default=0, metavar="N", help="default: the preset's")
     parser.add_argument("--seed", type=int, default=7, help="of split, weights and batches; default: %(default)s")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
-    parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="mixed precision")
+    parser.add_argument("--precision", choices=get_args(Precision), default="no", help="mixed precision")
     parser.add_argument("--patience", type=int, default=0, metavar="N", help="end after N validations without a better")
     parser.add_argument("--site", default="", metavar="TEXT", help="name of the site or scanner of the scans")
     parser.add_argument("--license", default="", metavar="TEXT", help="license of the package")

@@ -13,6 +13,7 @@ from typing import Any
 from BrainAnomalyLib.detectors.learned import LearnedDetector
 from BrainAnomalyLib.detectors.learning import Preset
 from BrainAnomalyLib.detectors.registry import detector_class_named, trainable_names
+from BrainAnomalyLib.devices import Precision
 from BrainAnomalyLib.errors import OptionsError, OutputError
 from BrainAnomalyLib.io.volumes import Contrast
 from BrainAnomalyLib.packages.read import Package
@@ -27,7 +28,7 @@ from .run.run_folder import JOB, Event, RunFolder
 from .train.examples import ExampleWriter
 from .train.tensorboard_log import tensorboard_listener
 from .train.trainer import Trainer
-from .train.training_options import Precision, TrainingOptions, accelerator_for
+from .train.training_options import TrainingOptions, accelerator_for
 
 CALIBRATION_SHARE, VALIDATION_SHARE = 0.2, 0.1
 # Settings that may differ when a run folder's training goes on; all others must be as they were.

@@ -194,9 +194,8 @@ def test_a_damaged_example_is_refused_in_words(library, tmp_path, damage):
 def test_jobs_say_why_they_cannot_start_and_what_they_ask_for(library, tmp_path):
     from BrainAnomalyTrainingLib.slicer.runs.requests import CohortRequest, Target, TrainingRequest
 
-    cohort = CohortRequest(str(tmp_path), "T1w", "denoising", "gpu")
+    cohort = CohortRequest(str(tmp_path), "T1w", "denoising", "paper")
     assert "no folder" in CohortRequest(str(tmp_path / "x"), "T1w", "denoising").problem()
-    assert "processor" in TrainingRequest(cohort, Target(str(tmp_path), "m"), device="cpu").problem()
     assert "saved in" in TrainingRequest(cohort, Target("", "m")).problem()
     assert "name" in TrainingRequest(cohort, Target(str(tmp_path), "../m")).problem()
     (tmp_path / "full").mkdir()
@@ -205,7 +204,7 @@ def test_jobs_say_why_they_cannot_start_and_what_they_ask_for(library, tmp_path)
     job = TrainingRequest(cohort, Target(str(tmp_path), "m"), steps=5, exclude=("sub-1", "sub-2"))
     assert job.problem() == ""
     arguments = " ".join(job.arguments())
-    assert "--preset paper --precision fp16 --device cuda" in arguments or sys.platform == "darwin"
+    assert "--preset paper --precision auto --device auto" in arguments
     assert arguments.endswith("--steps 5 --exclude sub-1 sub-2")
     job.target.run_folder.mkdir()
     (job.target.run_folder / "checkpoint.safetensors").touch()
@@ -214,13 +213,12 @@ def test_jobs_say_why_they_cannot_start_and_what_they_ask_for(library, tmp_path)
 
 def test_jobs_are_understood_by_the_command_line(library, tmp_path):
     from BrainAnomalyTrainingLib.slicer.runs.requests import (
-        PRESETS,
         CalibrationRequest,
         CohortRequest,
         Target,
         TrainingRequest,
     )
-    from BrainAnomalyTrainingLib.training_commands import parse
+    from BrainAnomalyTrainingLib.training_commands import PRESETS, parse
 
     for preset in PRESETS:
         cohort = CohortRequest(str(tmp_path), "T1w", "denoising", preset)

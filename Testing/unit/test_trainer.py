@@ -261,6 +261,11 @@ def test_the_exported_weights_are_the_running_average(tmp_path):
     assert not same(*(lambda averaged: (averaged.average, averaged.network))(fit(trainer(tmp_path / "averaged"))))
 
 
+def test_precision_is_the_devices_own_unless_chosen():
+    assert accelerator_for("cpu", "auto").mixed_precision == "no"
+    assert accelerator_for("cpu", "bf16").mixed_precision == "bf16"
+
+
 def test_mixed_precision_trains(tmp_path):
     one = fit(trainer(tmp_path, preset=replace(PRESET, steps=30), precision="bf16"))
     losses = [event["loss"] for event in events(tmp_path, "loss")]

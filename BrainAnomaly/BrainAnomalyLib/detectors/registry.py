@@ -63,6 +63,10 @@ def detector_names() -> tuple[str, ...]:
     return tuple(_DETECTORS)
 
 
+# The ready settings that every trainable detector has: trains without a graphics card, and as published.
+PRESETS = ("small", "paper")
+
+
 def trainable_names() -> tuple[str, ...]:
     """Names of the detectors that are trained or fitted on healthy scans."""
     return tuple(name for name, entry in _DETECTORS.items() if entry.trained)

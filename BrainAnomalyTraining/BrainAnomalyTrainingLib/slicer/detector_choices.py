@@ -18,11 +18,10 @@ def detector_choices() -> list[Choice]:
 
 
 def preset_choices() -> list[Choice]:
-    """The presets of the panel; their values are the keys of ``jobs.PRESETS``."""
+    """The presets of the panel; their values are ``detectors.registry.PRESETS``."""
     return [
-        Choice("quick", _("Quick (CPU)"), _("A small network that trains in minutes to hours without a GPU.")),
+        Choice("small", _("Small"), _("A small network that trains in minutes to hours without a GPU.")),
         Choice("paper", _("As published"), _("Network and training as in the publication; hours to days.")),
-        Choice("gpu", _("As published, on the GPU"), _("As published, in mixed precision on an NVIDIA or Apple GPU.")),
     ]
 
 

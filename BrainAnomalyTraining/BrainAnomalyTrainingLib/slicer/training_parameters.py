@@ -18,7 +18,7 @@ class TrainingParameters:
     cohortFolder: str = ""
     contrast: Annotated[str, Choice(["T1w", "T2w", "FLAIR", "PD"])] = "T1w"
     detector: str = "denoising"
-    preset: str = "quick"
+    preset: str = "small"
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     steps: Annotated[int, WithinRange(0, 10_000_000)] = 0
     outputFolder: str = ""

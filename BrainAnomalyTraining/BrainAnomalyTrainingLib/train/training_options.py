@@ -13,12 +13,10 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from BrainAnomalyLib.detectors.learning import OptimizerSettings, Phase
-from BrainAnomalyLib.devices import choose_device
+from BrainAnomalyLib.devices import Precision, choose_device
 
 # The first process may prepare a large cohort for a long time while the others wait for it.
 _WAIT = timedelta(days=2)
-
-Precision = Literal["no", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,8 @@ def accelerator_for(device: str, precision: Precision) -> Accelerator:
         # A program may train twice, on another device or with another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), InitProcessGroupKwargs(timeout=_WAIT)]
+    if precision == "auto":
+        precision = "no" if chosen == "cpu" else "fp16"
     return Accelerator(cpu=chosen == "cpu", mixed_precision=precision, kwargs_handlers=handlers)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from BrainAnomalyLib.packages.read import HASHES
 
 from .run_monitor import RunMonitor
 
-# Preset of the panel -> preset and precision of the command line; the GPU's device depends on the computer.
-PRESETS = {"quick": ("small", "no"), "paper": ("paper", "no"), "gpu": ("paper", "fp16")}
 _CHECKPOINT = "checkpoint.safetensors"
 _NAME = re.compile(r"[^\W_][\w.-]*")
 
@@ -33,12 +30,12 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class CohortRequest:
-    """A check of a folder of healthy scans, prepared as a detector's preset (a key of PRESETS) needs them."""
+    """A check of a folder of healthy scans, prepared as a detector's preset (of ``registry.PRESETS``) needs them."""
 
     folder: str
     contrast: str
     detector: str
-    preset: str = "quick"
+    preset: str = "small"
 
     def problem(self) -> str:
         """Why the check cannot be started, in plain words; "" if it can."""
@@ -58,7 +55,7 @@ class CohortRequest:
         """The ``prepare`` command."""
         return [
             *("prepare", self.folder, "--run", str(self.run_folder), "--cache", str(cache_folder())),
-            *("--contrast", self.contrast, "--detector", self.detector, "--preset", PRESETS[self.preset][0]),
+            *("--contrast", self.contrast, "--detector", self.detector, "--preset", self.preset),
         ]
 
 
@@ -111,30 +108,19 @@ class TrainingRequest:
 
     def problem(self) -> str:
         """Why the training cannot be started, in plain words; "" if it can."""
-        return self.cohort.problem() or self._device_problem() or self.target.problem()
+        return self.cohort.problem() or self.target.problem()
 
     def arguments(self) -> list[str]:
         """The ``train`` command."""
-        preset, precision = PRESETS[self.cohort.preset]
         return [
             *("train", self.cohort.folder, "--detector", self.cohort.detector),
             *self.target.arguments(),
-            *("--preset", preset, "--precision", precision, "--device", self._device()),
+            *("--preset", self.cohort.preset, "--precision", "auto", "--device", self.device),
             *("--contrast", self.cohort.contrast),
             *(("--steps", str(self.steps)) if self.steps > 0 else ()),
             *_site(self.site),
             *_excluding(self.exclude),
         ]
-
-    def _device(self) -> str:
-        if self.device != "auto":
-            return self.device
-        return {"quick": "cpu", "gpu": "mps" if sys.platform == "darwin" else "cuda"}.get(self.cohort.preset, "auto")
-
-    def _device_problem(self) -> str:
-        if self.cohort.preset == "gpu" and self.device == "cpu":
-            return _("The GPU preset does not run on the processor: choose another device or preset.")
-        return ""
 
 
 @dataclass(frozen=True)
