@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +79,15 @@ def ap_and_dice(scans: Sequence[EvaluatedScan], times: int = 500) -> tuple[Estim
     truth, scores = pooled(scans)
     ranked, counts = ranking(truth, scores), PooledCounts(scans)
     threshold, raw = best_threshold(ranked, quantile_grid(scores))
-    spread, final = counts.estimate(raw, counts.best_dice, times), dataset_dice(scans, threshold)
+    spread, final = counts.estimate(raw, partial(best_dice, counts), times), dataset_dice(scans, threshold)
     moved = Estimate(final, spread.low + final - raw, spread.high + final - raw, spread.subjects)
     return counts.estimate(average_precision(ranked), counts.average_precision, times), moved
+
+
+def best_dice(counts: PooledCounts, weights: np.ndarray) -> float:
+    """Largest dataset-wise Dice of a resample (an oracle)."""
+    hits, false = counts.curves(weights)
+    return float(np.max(2.0 * hits / np.maximum(hits + false + hits[-1], 1.0)))
 
 
 def dataset_dice(scans: Sequence[EvaluatedScan], threshold: float) -> float:

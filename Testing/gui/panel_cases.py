@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-for _folder in ("unit", "scene"):
+for _folder in ("helpers", "scene"):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / _folder))
 
 from synthetic import LESION_CENTER as LESION_CENTER

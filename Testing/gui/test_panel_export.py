@@ -15,7 +15,7 @@ from panel_cases import GRID, add_brain, brain, real_detection, with_result
 
 from BrainAnomalyLib.output.formats import FORMATS
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 from dicom_series import write_series
 
 KEEP = 0

@@ -32,7 +32,7 @@ def logic(panel):
 
 
 def segment(panel, node) -> np.ndarray:
-    from BrainAnomalyLib.slicer.scene.segmentation import segment_mask
+    from segment_mask import segment_mask
 
     return segment_mask(panel.logic.resultNodes(node).segmentation, GRID.shape)
 

@@ -28,7 +28,7 @@ from BrainAnomalyLib.slicer.scene import logic as logic_module
 from BrainAnomalyLib.slicer.scene.links import INPUT_ROLE, RESULT_KINDS
 from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic, DetectionNodes
 from BrainAnomalyLib.slicer.scene.scene_volumes import voxels, world_grid
-from BrainAnomalyLib.slicer.scene.segmentation import segment_mask
+from segment_mask import segment_mask
 
 
 def engine_that(does_before_returning):

@@ -9,7 +9,7 @@ from BrainAnomalyLib.errors import OptionsError
 from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
 from BrainAnomalyLib.slicer.scene.presets import thresholds_by_rate
 from BrainAnomalyLib.slicer.scene.review import REJECTED_ATTRIBUTE
-from BrainAnomalyLib.slicer.scene.segmentation import segment_mask
+from segment_mask import segment_mask
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from BrainAnomalyLib.slicer.scene.color_table import legend_of
 from BrainAnomalyLib.slicer.scene.links import RESULT_KINDS, nodes_of_class
 from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
 from BrainAnomalyLib.slicer.scene.scene_volumes import local_affine, voxels
-from BrainAnomalyLib.slicer.scene.segmentation import segment_mask
+from segment_mask import segment_mask
 
 
 def save(scene, folder):

@@ -8,7 +8,8 @@ from scene_cases import SHAPE, add_transform, add_volume, detection_of, oblique_
 from vtk.util import numpy_support
 
 from BrainAnomalyLib.slicer.scene.scene_volumes import local_affine
-from BrainAnomalyLib.slicer.scene.segmentation import SEGMENT_ID, segment_mask, terminology_entry
+from BrainAnomalyLib.slicer.scene.segmentation import SEGMENT_ID, terminology_entry
+from segment_mask import segment_mask
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "RSP"])

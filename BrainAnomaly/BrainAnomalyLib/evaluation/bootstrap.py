@@ -111,11 +111,6 @@ class PooledCounts:
             return float("nan")
         return float(trapezoid(np.append(0.0, hits / hits[-1]), np.append(0.0, false / false[-1])))
 
-    def best_dice(self, weights: Resample) -> float:
-        """Largest dataset-wise Dice of a resample (an oracle)."""
-        hits, false = self.curves(weights)
-        return float(np.max(2.0 * hits / np.maximum(hits + false + hits[-1], 1.0)))
-
     def estimate(self, value: float, metric: Callable[[Resample], float], times: int = 1000, seed: int = 0) -> Estimate:
         """An exact ``value`` with the interval of the resampled ``metric``, moved by what the bins miss."""
         missed = value - metric(np.ones(len(self.lesion), dtype=np.int64))

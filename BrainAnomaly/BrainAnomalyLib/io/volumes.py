@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -32,10 +32,6 @@ class Scan:
     grid: Grid
     contrast: Contrast = "unknown"
     name: str = "scan"
-
-    def with_array(self, array: FloatArray) -> Scan:
-        """The same scan with other values on the same grid."""
-        return replace(self, array=array)
 
 
 def read_scan(path: str | Path, contrast: Contrast = "unknown") -> Scan:

@@ -63,7 +63,7 @@ def calibrated_by_residual(
             run.progress("calibrate", _RECONSTRUCTION_SHARE + (1 - _RECONSTRUCTION_SHARE) * (index + 1) / len(scans))
         contrast = scans[0].contrast
         cohort = calibrator.finish((contrast,), site)
-    tensors = {"healthy_rms": sums.rms(), "healthy_mean": sums.mean(), **cohort.tensors()}
+    tensors = {"healthy_rms": sums.rms(), **cohort.tensors()}
     return CalibrationOutcome(
         entry=cohort.entries(),
         tensors={name: stored(value) for name, value in tensors.items()},

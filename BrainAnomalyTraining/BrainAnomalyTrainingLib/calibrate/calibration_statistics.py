@@ -32,7 +32,7 @@ class HealthyResidual:
 
 
 class ResidualSums:
-    """Mean and root mean square residual at every voxel, from scans added one at a time (three volumes of memory)."""
+    """Root mean square residual at every voxel, from scans added one at a time (two volumes of memory)."""
 
     def __init__(self) -> None:
         self.scans = 0
@@ -47,25 +47,19 @@ class ResidualSums:
 
     def rms(self, without: Sequence[HealthyResidual] = ()) -> FloatArray:
         """Root mean square residual, smoothed by 2 voxels, 0 where no scan has brain; ``without`` some added scans."""
-        squares, counts = self._smoothed((1, 2), without)
+        squares, counts = self._smoothed(without)
         return np.sqrt(squares / np.maximum(counts, 1e-2)).astype(np.float32)
 
-    def mean(self, without: Sequence[HealthyResidual] = ()) -> FloatArray:
-        """Mean absolute residual, smoothed alike."""
-        values, counts = self._smoothed((0, 2), without)
-        return (values / np.maximum(counts, 1e-2)).astype(np.float32)
-
-    def _smoothed(self, which: tuple[int, int], without: Sequence[HealthyResidual]) -> list[NDArray[np.float64]]:
-        """Two of the sums (residuals, their squares, scans with brain), less the parts of some scans."""
+    def _smoothed(self, without: Sequence[HealthyResidual]) -> list[NDArray[np.float64]]:
+        """The sums (squared residuals, scans with brain), less the parts of some scans."""
         parts = [_parts(residual) for residual in without]
-        left = [np.maximum(self._sums[index] - sum(part[index] for part in parts), 0.0) for index in which]
-        return [ndimage.gaussian_filter(part, SMOOTHING_VOXELS) for part in left]
+        sums = [np.maximum(total - sum(part[index] for part in parts), 0.0) for index, total in enumerate(self._sums)]
+        return [ndimage.gaussian_filter(part, SMOOTHING_VOXELS) for part in sums]
 
 
 def _parts(residual: HealthyResidual) -> tuple[NDArray[np.float64], ...]:
-    """Residual, its square and the brain."""
-    values = residual.absolute.astype(np.float64)
-    return values, values**2, residual.brain_mask.astype(np.float64)
+    """The residual's square and the brain."""
+    return residual.absolute.astype(np.float64) ** 2, residual.brain_mask.astype(np.float64)
 
 
 class PooledQuantiles:

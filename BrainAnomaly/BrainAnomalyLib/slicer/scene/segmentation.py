@@ -62,19 +62,6 @@ def write_mask(node: SegmentationNode, mask: MaskArray, reference: VolumeNode) -
             segmentation.CreateRepresentation(_closed_surface(), True)
 
 
-def segment_mask(node: SegmentationNode, shape: tuple[int, int, int]) -> MaskArray:
-    """What the segment covers, as an (i, j, k) mask of ``shape`` on the reference volume's voxels."""
-    mask = np.zeros(shape, dtype=np.bool_)
-    image = node.GetSegmentation().GetSegment(SEGMENT_ID).GetRepresentation(_binary_labelmap())
-    first_i, last_i, first_j, last_j, first_k, last_k = image.GetExtent()
-    if image.GetPointData().GetScalars() is None or last_i < first_i:
-        return mask
-    size = (last_k - first_k + 1, last_j - first_j + 1, last_i - first_i + 1)
-    values = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(size)
-    mask[first_i : last_i + 1, first_j : last_j + 1, first_k : last_k + 1] = values.transpose(2, 1, 0) > 0
-    return mask
-
-
 def _prepare(node: SegmentationNode, reference: VolumeNode) -> None:
     """Transform first: the reference geometry is expressed in the segmentation's own frame."""
     node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())

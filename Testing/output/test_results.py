@@ -26,7 +26,7 @@ from made_detection import GRID, made_detection
 from synthetic import AWKWARD
 
 VOLUMES = ["anomaly_map", "brain_mask", "findings", "pseudo_healthy", "residual_absolute", "residual_signed"]
-HERE = Path(__file__).resolve().parent
+HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 
 
 def hidden(folder: Path) -> list[str]:
@@ -197,7 +197,7 @@ results.write_results(made_detection("second"), sys.argv[1], pictures=False)
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_writer_leaves_the_earlier_result_and_one_hidden_folder(tmp_path: Path) -> None:
     out = write_results(made_detection("first"), tmp_path / "out", pictures=False)
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1] / "BrainAnomaly")])}
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HELPERS), str(HELPERS.parents[1] / "BrainAnomaly")])}
     command = [sys.executable, "-c", SLOW_WRITER, str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=variables) as writer:
         assert writer.stdout.readline() == b"wrote\n"
@@ -355,7 +355,7 @@ def test_a_writer_killed_while_it_moves_files_is_mended(tmp_path: Path, monkeypa
     monkeypatch.setattr(results, "_cannot_move", lambda folder: True)
     write_results(made_detection("first", reconstruction=False), tmp_path, pictures=False)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    paths = {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1] / "BrainAnomaly")])}
+    paths = {"PYTHONPATH": os.pathsep.join([str(HELPERS), str(HELPERS.parents[1] / "BrainAnomaly")])}
     command = [sys.executable, "-c", KILLED_MOVE, str(tmp_path), "residual_signed.nii.gz"]
     code = subprocess.run(command, env={**os.environ, **paths}, check=False).returncode
     assert (code, (tmp_path / "summary.json").exists()) == (9, False)

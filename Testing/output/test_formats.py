@@ -6,6 +6,7 @@ import json
 
 import pydicom
 import pytest
+from test_dicom_segmentation import REFERENCE
 
 from BrainAnomalyLib import write
 from BrainAnomalyLib.cli.main import parse
@@ -16,7 +17,6 @@ from BrainAnomalyLib.service.jobs import DetectionJob, job_from_json, run_job
 from dicom_series import write_series
 from made_detection import made_detection
 from synthetic import grid_of, noise
-from test_dicom_segmentation import REFERENCE
 
 
 def test_every_format_is_an_option_of_the_command_line(tmp_path):

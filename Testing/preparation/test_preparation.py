@@ -51,7 +51,7 @@ def _head_scan(template) -> Scan:
     scan = _stripped_scan(template)
     outside = ndimage.distance_transform_edt(~template.brain_mask, sampling=2.0)
     shell = np.where((outside > 4.0) & (outside < 16.0), 90.0, 0.0)
-    return scan.with_array(np.where(template.brain_mask, scan.array, shell).astype(np.float32))
+    return replace(scan, array=np.where(template.brain_mask, scan.array, shell).astype(np.float32))
 
 
 def test_every_axis_order_becomes_ras_without_moving_a_voxel():
@@ -85,7 +85,7 @@ def test_a_stripped_brain_is_recognized_and_a_head_is_not(template):
 
 def test_stripping_is_recognized_with_negative_values_and_another_background(template):
     scan = _stripped_scan(template)
-    shifted = scan.with_array(np.where(template.brain_mask, scan.array - 60.0, -1000.0).astype(np.float32))
+    shifted = replace(scan, array=np.where(template.brain_mask, scan.array - 60.0, -1000.0).astype(np.float32))
     assert stripped_brain(shifted) is not None
 
 

@@ -48,7 +48,7 @@ def test_workers_of_a_preparation_import_nothing_from_the_current_folder(poisone
     script.parent.mkdir()
     script.write_text(POOL, encoding="utf-8")
     variables = child_variables()
-    variables["PYTHONPATH"] += f":{Path(__file__).parent}"
+    variables["PYTHONPATH"] += f":{Path(__file__).resolve().parents[1] / 'helpers'}"
     done = subprocess.run([sys.executable, script], env=variables, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[2, 4]", done.stderr
     assert not poisoned.exists()

@@ -18,7 +18,7 @@ from BrainAnomalyLib.errors import BrainAnomalyError, Cancelled, OutputError, Pa
 from BrainAnomalyTrainingLib.run.run_folder import Paused, RunFolder, ask, read_events
 from BrainAnomalyTrainingLib.train.checkpoints import CHECKPOINT, read_checkpoint, write_checkpoint
 from BrainAnomalyTrainingLib.train.trainer import BEST, Trainer
-from BrainAnomalyTrainingLib.train.training_options import TrainingOptions, learning_rate
+from BrainAnomalyTrainingLib.train.training_options import TrainingOptions, accelerator_for, learning_rate
 from engine_process import variables
 
 SHAPE = (16, 16, 16)
@@ -334,7 +334,7 @@ case.write_checkpoint(Path(sys.argv[1]) / f"end{one.accelerator.process_index}",
 def training_variables() -> dict[str, str]:
     root = Path(__file__).resolve().parents[2]
     own = variables()
-    folders = [root / "BrainAnomaly", root / "BrainAnomalyTraining", root / "Testing", Path(__file__).parent]
+    folders = [root / "BrainAnomaly", root / "BrainAnomalyTraining", root / "Testing", root / "Testing" / "helpers"]
     return {**own, "PYTHONPATH": os.pathsep.join(map(str, folders)), "OMP_NUM_THREADS": "1"}
 
 

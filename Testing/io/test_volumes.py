@@ -12,7 +12,7 @@ import SimpleITK
 
 from BrainAnomalyLib.errors import OutputError, ScanError
 from BrainAnomalyLib.io.geometry import Grid, to_image
-from BrainAnomalyLib.io.volumes import Scan, checked_mask, checked_scan, read_mask, read_scan, stem, write_volume
+from BrainAnomalyLib.io.volumes import checked_mask, checked_scan, read_mask, read_scan, stem, write_volume
 from synthetic import AWKWARD, all_orientations, grid_of, noise, save_nifti
 
 SHAPE = (16, 18, 20)
@@ -124,9 +124,3 @@ def test_stem_takes_double_extensions() -> None:
     assert stem(Path("a.b.nii.gz")) == "a.b"
     assert stem(Path("A.NII")) == "A"
     assert stem(Path("a.other")) == "a"
-
-
-def test_with_array_keeps_everything_else() -> None:
-    scan = Scan(noise(SHAPE), GRIDS["plain"], "FLAIR", "s")
-    other = scan.with_array(noise(SHAPE, 2))
-    assert (other.grid, other.contrast, other.name) == (scan.grid, "FLAIR", "s")

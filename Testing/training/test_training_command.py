@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_trainer import training_variables
 
 from BrainAnomalyLib.detection import detect
 from BrainAnomalyLib.detectors.registry import load_detector, trainable_names
@@ -21,7 +22,6 @@ from BrainAnomalyTrainingLib.run.run_folder import ask, read_events, running_pro
 from BrainAnomalyTrainingLib.training_commands import main
 from prepared_cohorts import COARSE, coarse_brain
 from synthetic import AWKWARD, save_nifti
-from test_trainer import training_variables
 
 TINY = {"channels": [4, 8], "strides": [2], "residual_units": 1, "crop": [32, 32, 32], "passes": 2}
 SUBJECTS = 7

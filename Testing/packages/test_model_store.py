@@ -56,7 +56,7 @@ def test_training_free_detectors_and_embedded_packages_are_there_without_a_model
     assert listed["tissue"].folder is None
     assert "FLAIR" in listed["tissue"].contrasts
     assert listed["denoising"].cohort.startswith("130 healthy scans, ages 19 to 76")
-    assert listed["denoising"].size_bytes == pytest.approx(6.5e6, rel=0.1)
+    assert listed["denoising"].size_bytes == pytest.approx(4.5e6, rel=0.1)
     assert all(model.embedded and model.title for model in listed.values())
     assert not models.exists()
 
