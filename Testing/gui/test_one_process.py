@@ -13,7 +13,7 @@ ORDER = (
 )
 
 
-def test_both_folders_run_in_one_process():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ORDER]
+def test_both_folders_run_in_one_process(tmp_path):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/own", *ORDER]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-2000:]

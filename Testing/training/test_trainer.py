@@ -342,6 +342,7 @@ def test_two_processes_learn_one_network(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(TWO_PROCESSES, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["--log-dir", str(tmp_path / "logs")]
     command += [str(script), str(tmp_path / "run")]
     done = subprocess.run(
         [*command, str(Path(__file__).parent)], capture_output=True, text=True, env=training_variables(), check=False

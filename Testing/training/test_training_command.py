@@ -162,6 +162,7 @@ def test_a_request_to_end_leaves_no_lock_and_says_so(study):
 def test_two_processes_train_one_package(study):
     out = study / "packages" / "two"
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    program += ["--log-dir", str(study / "logs")]
     command = [*program, "-m", "BrainAnomalyTrainingLib", *arguments(study, out, "--steps", 4)]
     done = subprocess.run(command, env=training_variables(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

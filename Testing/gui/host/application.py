@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -248,6 +250,7 @@ def make_qt_application() -> QtWidgets.QApplication:
     application.setOrganizationName("BrainAnomalyTestHost")
     application.setApplicationName("TestHost")
     folder = tempfile.mkdtemp(prefix="test_host_settings_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
     QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, folder)
     return application
