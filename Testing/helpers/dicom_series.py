@@ -11,6 +11,17 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageS
 
 from BrainAnomalyLib.io.geometry import LPS_FROM_RAS, Grid
 
+# What images of a patient carry besides what pixels need.
+REFERENCE = {
+    "PatientBirthDate": "",
+    "PatientSex": "",
+    "StudyDate": "20200101",
+    "StudyTime": "120000",
+    "AccessionNumber": "",
+    "StudyID": "1",
+    "ReferringPhysicianName": "",
+}
+
 
 def write_series(
     folder: Path, array: np.ndarray, grid: Grid, names: list[str] | None = None, description: str = "T1 3D", **tags

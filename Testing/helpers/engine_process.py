@@ -19,3 +19,10 @@ def engine(*arguments: object, timeout: float = 300.0) -> subprocess.CompletedPr
     """``python -m BrainAnomalyLib ARGUMENTS``, to its end."""
     command = [sys.executable, "-m", "BrainAnomalyLib", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, env=variables(), timeout=timeout, check=False)
+
+
+def training_variables() -> dict[str, str]:
+    """The environment with both libraries and the test helpers on the path, one thread."""
+    root = ENGINE.parent
+    folders = [ENGINE, root / "BrainAnomalyTraining", root / "Testing", root / "Testing" / "helpers"]
+    return {**variables(), "PYTHONPATH": os.pathsep.join(map(str, folders)), "OMP_NUM_THREADS": "1"}

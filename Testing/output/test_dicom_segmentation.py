@@ -10,19 +10,10 @@ import pytest
 
 from BrainAnomalyLib.errors import ScanError
 from BrainAnomalyLib.output.dicom_segmentation import write_dicom_segmentation
-from dicom_series import write_multi_frame, write_series
+from dicom_series import REFERENCE, write_multi_frame, write_series
 from synthetic import AWKWARD, grid_of, noise
 
 highdicom = pytest.importorskip("highdicom")
-REFERENCE = {
-    "PatientBirthDate": "",
-    "PatientSex": "",
-    "StudyDate": "20200101",
-    "StudyTime": "120000",
-    "AccessionNumber": "",
-    "StudyID": "1",
-    "ReferringPhysicianName": "",
-}
 
 
 def series(folder: Path, codes: str = "LPS", degrees: float = 12.0):

@@ -6,7 +6,6 @@ import json
 
 import pydicom
 import pytest
-from test_dicom_segmentation import REFERENCE
 
 from BrainAnomalyLib import write
 from BrainAnomalyLib.cli.main import parse
@@ -14,7 +13,7 @@ from BrainAnomalyLib.errors import OptionsError, ScanError
 from BrainAnomalyLib.output.formats import checked_formats, format_names
 from BrainAnomalyLib.output.origin import Origin
 from BrainAnomalyLib.service.jobs import DetectionJob, job_from_json, run_job
-from dicom_series import write_series
+from dicom_series import REFERENCE, write_series
 from made_detection import made_detection
 from synthetic import grid_of, noise
 

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from test_scan_level import made_map, made_scan
 
 from BrainAnomalyLib.evaluation.healthy import clopper_pearson
 from BrainAnomalyLib.findings.components import connected_components
@@ -39,6 +38,7 @@ from BrainAnomalyTrainingLib.calibrate.calibration_statistics import (
     histogram_quantile,
 )
 from made_package import make_package, metadata
+from made_scans import made_map, made_scan
 
 SHAPE = (24, 24, 24)
 VOXEL_MM3 = 8.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,7 +18,7 @@ from BrainAnomalyTrainingLib.run.run_folder import Paused, RunFolder, ask, read_
 from BrainAnomalyTrainingLib.train.checkpoints import CHECKPOINT, read_checkpoint, write_checkpoint
 from BrainAnomalyTrainingLib.train.trainer import BEST, Trainer
 from BrainAnomalyTrainingLib.train.training_options import TrainingOptions, accelerator_for, learning_rate
-from engine_process import variables
+from engine_process import training_variables
 
 SHAPE = (16, 16, 16)
 CONFIG = DenoisingConfig(channels=(4, 8), strides=(2,), residual_units=1, crop=SHAPE, passes=2)
@@ -329,13 +328,6 @@ import test_trainer as case
 one = case.fit(case.trainer(Path(sys.argv[1]), seed=3))
 case.write_checkpoint(Path(sys.argv[1]) / f"end{one.accelerator.process_index}", dict(one.network.state_dict()), {})
 """
-
-
-def training_variables() -> dict[str, str]:
-    root = Path(__file__).resolve().parents[2]
-    own = variables()
-    folders = [root / "BrainAnomaly", root / "BrainAnomalyTraining", root / "Testing", root / "Testing" / "helpers"]
-    return {**own, "PYTHONPATH": os.pathsep.join(map(str, folders)), "OMP_NUM_THREADS": "1"}
 
 
 def test_two_processes_learn_one_network(tmp_path):

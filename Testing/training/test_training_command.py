@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_trainer import training_variables
 
 from BrainAnomalyLib.detection import detect
 from BrainAnomalyLib.detectors.registry import load_detector, trainable_names
@@ -20,6 +19,7 @@ from BrainAnomalyLib.io.volumes import Scan
 from BrainAnomalyLib.packages.read import read_package
 from BrainAnomalyTrainingLib.run.run_folder import ask, read_events, running_process
 from BrainAnomalyTrainingLib.training_commands import main
+from engine_process import training_variables
 from prepared_cohorts import COARSE, coarse_brain
 from synthetic import AWKWARD, save_nifti
 
