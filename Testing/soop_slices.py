@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from BrainAnomalyLib.detectors.anatomy.anatomy import AnatomyConfig, healthy_anatomy, weighted_deviation
 from BrainAnomalyLib.detectors.protocol import Reconstruction
 from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector
 from BrainAnomalyLib.preparation.prepared import PreparedScan
@@ -49,5 +50,8 @@ def slab_maps(detector: CombinedDetector, slab: PreparedScan) -> Reconstruction:
     """The components' maps of a slab; one slice has too little to register its mirror image to: no asymmetry."""
     part = detector.parts["network"]
     network = part.score(slab, part.reconstruct(slab)).anomaly
+    config = AnatomyConfig(certainty=detector.config.certainty)
+    deviation = np.abs(weighted_deviation(healthy_anatomy(slab), slab, config))
     maps = {"network": network, "tissue": detector.anatomy(slab), "asymmetry": np.zeros_like(network)}
+    maps["deviation"] = deviation
     return Reconstruction(slab.image, parts=maps)

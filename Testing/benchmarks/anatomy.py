@@ -30,7 +30,7 @@ from BrainAnomalyLib.io.geometry import from_image
 from BrainAnomalyLib.io.volumes import Contrast, read_scan
 
 _MOST_ML, _SMALLEST_MM3 = 1.0, 20.0
-_THRESHOLDS = np.arange(2.0, 8.01, 0.1)
+_THRESHOLDS = np.arange(0.1, 3.01, 0.05)
 
 
 def healthy_files(data: Path) -> dict[Contrast, list[Path]]:
@@ -66,10 +66,10 @@ def healthy(data: Path) -> None:
             print(f"| {contrast} | {file.name} | {shown} |", flush=True)
     means = {contrast: np.mean(rows, axis=0) for contrast, rows in curves.items()}
     least = next((t for k, t in enumerate(_THRESHOLDS) if max(m[k] for m in means.values()) <= _MOST_ML), np.nan)
-    print("Means at", ", ".join(f"{t:.1f}" for t in _THRESHOLDS[::5]))
+    print("Means at", ", ".join(f"{t:.2f}" for t in _THRESHOLDS[::5]))
     for contrast, mean in means.items():
         print(contrast, ", ".join(f"{value:.2f}" for value in mean[::5]))
-    print(f"Threshold: {least:.1f}")
+    print(f"Threshold: {least:.2f}")
 
 
 def lesions(data: Path) -> None:

@@ -15,9 +15,11 @@ from scipy import ndimage
 from BrainAnomalyLib.detection import DetectionOptions, detect_aligned
 from BrainAnomalyLib.detectors.baselines.tissue import TissueDetector
 from BrainAnomalyLib.detectors.evidence_detector import TABLE_PREFIX, EvidenceDetector
+from BrainAnomalyLib.detectors.other_grid import at_2_mm
 from BrainAnomalyLib.detectors.protocol import Reconstruction
 from BrainAnomalyLib.detectors.registry import detector_for, embedded_folder, load_detector, trainable_names
-from BrainAnomalyLib.detectors.shipped.combined import CombinedConfig, CombinedDetector, CombinedT1wDetector, at_2_mm
+from BrainAnomalyLib.detectors.shipped import combined
+from BrainAnomalyLib.detectors.shipped.combined import CombinedConfig, CombinedDetector, CombinedT1wDetector
 from BrainAnomalyLib.errors import OptionsError, PackageError
 from BrainAnomalyLib.io.volumes import Scan, read_scan
 from BrainAnomalyLib.packages.read import read_package
@@ -153,11 +155,14 @@ def test_the_combined_map_has_all_components_and_sees_a_bright_lesion():
     detector = load_detector("combined", device="cpu")
     reconstruction = detector.reconstruct(prepared)
     score = detector.score(prepared, reconstruction)
-    assert set(score.components) == {"tissue", "network", "asymmetry"}
+    assert set(score.components) == {"tissue", "network", "asymmetry", "deviation"}
     for part in score.components.values():
         assert part[lesion].mean() > 3 * part[score.evaluated & ~lesion].mean()
     weights = detector.config
-    names = (("tissue", weights.anatomy), ("network", weights.network), ("asymmetry", weights.asymmetry))
+    names = (
+        *(("tissue", weights.anatomy), ("network", weights.network)),
+        *(("asymmetry", weights.asymmetry), ("deviation", weights.deviation)),
+    )
     total = sum(weight for _, weight in names)
     expected = sum(score.components[name] * weight for name, weight in names) / total
     np.testing.assert_allclose(score.anomaly, expected, atol=1e-5)
@@ -213,7 +218,7 @@ def test_t1w_is_judged_by_both_networks_with_a_guard_and_calibrated_thresholds()
     assert isinstance(detector, CombinedT1wDetector)
     healthy = prepare(read_scan(SCANS / "sub-01_T1w.nii.gz", "T1w"), detector.recipe)
     plain = detector.score(healthy, detector.reconstruct(healthy))
-    assert set(plain.components) == {"denoising", "network", "asymmetry", "normative"}
+    assert set(plain.components) == {"denoising", "network", "asymmetry", "deviation", "normative"}
     mean = weighted_evidence([plain.components[name] for name in detector.component_names()], detector.weights)
     np.testing.assert_allclose(plain.anomaly, smoothed_inside(mean, plain.evaluated, 1.2), atol=1e-5)
     advice = detector.threshold_for("T1w")
@@ -241,7 +246,7 @@ def test_t1w_says_nothing_where_healthy_scans_have_no_brain_and_counts_by_the_pl
     outside = ndimage.distance_transform_edt(~template.brain_mask, sampling=2.0) > 12.0
     assert not inside[:, :, 48:][outside[:, :, 48:]].any(), "above the brain stem"
     ones = np.ones(template.grid.shape, dtype=np.float32)
-    made = Reconstruction(ones, parts=dict.fromkeys(("denoising", "network", "asymmetry"), ones))
+    made = Reconstruction(ones, parts=dict.fromkeys(("denoising", "network", "asymmetry", "deviation"), ones))
     maps = detector.component_maps(everywhere, made)
     for name in ("denoising", "network", "asymmetry"):
         level = 1.0 / maps[name][template.brain_mask]
@@ -250,7 +255,7 @@ def test_t1w_says_nothing_where_healthy_scans_have_no_brain_and_counts_by_the_pl
 
 def test_contrasts_choose_what_measured_best_and_each_default_is_a_package_of_its_own():
     assert [detector_for(name) for name in ("T1w", "FLAIR", "T2w", "PD")] == [
-        "combined_t1w", "combined", "tissue", "tissue",
+        "combined_t1w", "combined", "combined", "tissue",
     ]  # fmt: skip
     assert not {"combined", "combined_t1w"} & set(trainable_names())
     assert [embedded_folder(name).name for name in ("combined", "combined_t1w")] == ["combined", "combined_t1w"]
@@ -282,6 +287,12 @@ def test_a_package_without_tables_or_of_another_detector_is_refused_in_words(mon
         CombinedDetector.from_package(package, "cpu")
 
 
+def test_tables_of_another_structure_network_are_refused_in_words(monkeypatch):
+    monkeypatch.setattr(combined, "structures_identity", lambda: "another")
+    with pytest.raises(PackageError, match="another structure network"):
+        load_detector("combined", device="cpu")
+
+
 @pytest.mark.slow
 def test_a_site_calibrates_the_default_for_flair_and_keeps_what_it_did_not_measure(tmp_path):
     for number in range(3):
@@ -299,8 +310,8 @@ def test_a_site_calibrates_the_default_for_flair_and_keeps_what_it_did_not_measu
     assert after.guard_for("FLAIR").scans == 3
     metadata = json.loads((out / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert metadata["calibration"]["rests_on"]["evidence tables"] == "3 healthy scans of Ward 7"
-    assert metadata["version"] == "1.0.1"
-    assert "Ward 7" in metadata["changelog"]["1.0.1"]
+    assert metadata["version"] == "2.0.1"
+    assert "Ward 7" in metadata["changelog"]["2.0.1"]
     assert (out / "docs" / "README.md").read_text(encoding="utf-8") == model_card(metadata)
     again = Path(out.parent / "again")
     assert (

@@ -50,7 +50,7 @@ def test_unit_and_offset_change_nothing(brain, scale, offset) -> None:
 
 def test_the_pseudo_healthy_scan_loses_the_lesion_and_keeps_texture(brain) -> None:
     image, mask, shares, lesion = brain
-    healed = pseudo_healthy(image, expected_scan(image, mask, shares))
+    healed = pseudo_healthy(image, expected_scan(image, mask, shares), np.zeros_like(image))
     inner = np.zeros_like(lesion)
     inner[8:10, 8:10, 6:8] = True
     np.testing.assert_allclose(healed[inner], 100.0, atol=4.0)
@@ -72,3 +72,11 @@ def test_labels_of_both_sides_and_lesions_are_one_structure() -> None:
     found = from_freesurfer(np.array([2, 41, 25, 3, 42, 24, 0, 999]))
     white, cortex, fluid = (index_of(name) for name in ("white matter", "cortex", "outer fluid"))
     assert found.tolist() == [white, white, white, cortex, cortex, fluid, OUTSIDE, OUTSIDE]
+
+
+def test_what_a_lesion_covers_for_sure_is_healed_however_small_its_deviation(brain) -> None:
+    image, mask, shares, _ = brain
+    covered = np.zeros(SHAPE, dtype=np.float32)
+    covered[25:30, 8:12, 5:9] = 1.0
+    found = expected_scan(image, mask, shares)
+    np.testing.assert_array_equal(pseudo_healthy(image, found, covered)[covered > 0], found.expected[covered > 0])

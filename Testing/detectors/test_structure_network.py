@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from BrainAnomalyLib.detectors.anatomy.expected_scan import expected_scan
 from BrainAnomalyLib.detectors.anatomy.structure_network import (
     CHANNELS_SEEN,
     NetworkSize,
     build,
     load_structure_network,
+    look,
     normalized,
-    probabilities,
 )
 from BrainAnomalyLib.detectors.anatomy.structures import NAMES, OUTSIDE, index_of
 from BrainAnomalyLib.detectors.registry import load_detector
@@ -31,6 +32,7 @@ from BrainAnomalyTrainingLib.painting.structure_training import (
     PaintedBatches,
     StructureRecipe,
     StructureTraining,
+    lesion_loss,
     painted_batch,
     structure_loss,
 )
@@ -110,6 +112,19 @@ def test_the_loss_of_a_perfect_answer_is_near_nothing_and_of_a_wrong_one_is_not(
     assert wrong > 5.0
 
 
+def test_lesions_are_told_by_the_last_channel_and_only_where_they_are_seen(bank, lesions) -> None:
+    wanted = torch.zeros(1, 8, 8)
+    wanted[:, :4] = 1.0
+    mask = torch.ones(1, 8, 8, dtype=torch.bool)
+    right, wrong = (lesion_loss(12.0 * (2.0 * answer - 1.0), wanted, mask).item() for answer in (wanted, 1.0 - wanted))
+    assert right < 0.01
+    assert wrong > 5.0
+    soft = bank.slab(0, 34, 15)
+    alike = [painted_slab(soft, 34, (0.0, 0.0, 0.0, 0.0), lesions, np.random.default_rng(seed)) for seed in range(12)]
+    assert all((slab.lesions <= 1.0).all() for slab in alike)
+    assert any(slab.lesions.max() > 0.9 for slab in alike)
+
+
 def test_training_learns_goes_on_after_a_kill_and_ends_the_same(bank, lesions, tmp_path) -> None:
     def steps(training: StructureTraining, end: int) -> list[float]:
         batches = iter(PaintedBatches(bank, lesions, RECIPE, training.step))
@@ -146,7 +161,8 @@ def test_probabilities_add_up_and_outside_is_outside() -> None:
     mask[30:60, 30:70, 40:43] = True
     image = np.random.default_rng(1).normal(0.0, 1.0, grid.shape).astype(np.float32)
     torch.manual_seed(0)
-    found = probabilities(build(NetworkSize((8, 16))).eval(), image, mask)
+    found, lesion = look(build(NetworkSize((8, 16))).eval(), image, mask)
+    assert not lesion[~mask].any()
     np.testing.assert_allclose(found.sum(axis=0), 1.0, atol=1e-5)
     assert (found[OUTSIDE][~mask] == 1.0).all()
     assert next(build(NetworkSize((8, 16))).parameters()).shape[1] == CHANNELS_SEEN
@@ -155,7 +171,7 @@ def test_probabilities_add_up_and_outside_is_outside() -> None:
 def test_the_embedded_network_knows_the_template_brains_tissues() -> None:
     template = load_template("template_2mm")
     embedded = load_structure_network()
-    found = probabilities(embedded.network, template.brain, template.brain_mask)
+    found = look(embedded.network, template.brain, template.brain_mask).shares
     gray = ("cortex", "thalamus", "striatum", "pallidum", "hippocampus and amygdala")
     for names, prior in ((("white matter",), template.white_matter), (gray, template.gray_matter)):
         sure = (prior > 0.9) & template.brain_mask
@@ -181,3 +197,14 @@ def test_the_detector_finds_and_heals_a_spot_in_any_unit() -> None:
     other = replace(prepared, image=np.where(prepared.brain_mask, prepared.image * 40.0 + 7.0, 0.0).astype(np.float32))
     again = detector.score(other, detector.reconstruct(other))
     np.testing.assert_allclose(again.anomaly, score.anomaly, atol=0.2)
+
+
+def test_the_deviation_knows_no_unit() -> None:
+    template = load_template("template_2mm")
+    embedded = load_structure_network()
+    image = np.where(template.brain_mask, template.brain, 0.0).astype(np.float32)
+    other = np.where(template.brain_mask, image * 40.0 - 7.0, 0.0).astype(np.float32)
+    first, second = (look(embedded.network, one, template.brain_mask) for one in (image, other))
+    np.testing.assert_allclose(first.lesion, second.lesion, atol=0.05)
+    found = [expected_scan(one, template.brain_mask, first.shares).deviation for one in (image, other)]
+    np.testing.assert_allclose(*found, atol=0.05)

@@ -121,6 +121,23 @@ def test_a_stripped_brain_of_every_contrast_is_no_head(template, contrast):
     assert find_brain(_stripped_scan(template, contrast)).method == "stripped"
 
 
+@needs("mslub_ms")
+@pytest.mark.parametrize("background", ["zero", "scored too"])
+def test_a_z_scored_scan_is_prepared_as_before(background):
+    scan = read_scan(FOLDER / "mslub_ms" / "patient19" / "patient19_FLAIR_MNI_brain.nii.gz", "FLAIR")
+    inside = scan.array[scan.array > 0]
+    scored = replace(scan, array=((scan.array - inside.mean()) / inside.std()).astype(np.float32))
+    if background == "zero":
+        scored = replace(scored, array=np.where(scan.array > 0, scored.array, 0.0).astype(np.float32))
+    before, after = (prepare(one, Recipe(grid="template_2mm")) for one in (scan, scored))
+    assert after.warnings == before.warnings
+    both = before.brain_mask & after.brain_mask
+    assert both.sum() > 0.99 * before.brain_mask.sum()
+    assert np.abs(after.image - before.image)[both].mean() < 0.03
+    own = after.intensity_scale.undo(after.image)[both]
+    assert np.median(own) == pytest.approx(np.median(scored.array[scan.array > 0]), abs=0.1)
+
+
 def test_a_brain_of_no_adults_size_is_warned_about(template):
     grid = Grid(template.grid.shape, template.grid.affine @ np.diag([0.8, 0.8, 0.8, 1.0]))
     small = replace(_stripped_scan(template), grid=grid)

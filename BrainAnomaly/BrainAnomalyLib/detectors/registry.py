@@ -78,11 +78,8 @@ def package_free_names() -> tuple[str, ...]:
 
 
 def detector_for(contrast: Contrast) -> str:
-    """The detector that suits a contrast: anatomy and network together where that measured better than anatomy alone.
-
-    On T2w the network adds nothing to the tissue reference yet.
-    """
-    return {"T1w": "combined_t1w", "FLAIR": "combined"}.get(contrast, "tissue")
+    """The detector that suits a contrast: all evidence together where it is calibrated, else the tissue reference."""
+    return {"T1w": "combined_t1w", "FLAIR": "combined", "T2w": "combined"}.get(contrast, "tissue")
 
 
 def embedded_folder(name: str) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,10 +13,11 @@ from ..progress import Progress, part, silent
 from .brain.mask import BrainMask, find_brain
 from .brain.methods import AUTOMATIC
 from .brain.size import size_warning
+from .brain.stripped import background_value
 from .intensity.artifacts import artifact_warnings
 from .intensity.bias import correct_bias
 from .intensity.contrast import ContrastGuess, guess_contrast
-from .intensity.scale import intensity_scale
+from .intensity.scale import intensity_scale, lowest_value
 from .prepared import PreparedScan
 from .recipe import Recipe
 from .space.quality import RegistrationQuality, registration_quality
@@ -32,7 +33,8 @@ _OWN_METHODS = ("network", "registration", "stripped", "given")
 class AlignedScan:
     """A scan with its brain found and its place in the template known, still on its own grid.
 
-    ``image`` is the scan, bias-corrected if the recipe it was aligned by asks for that.
+    ``lifted`` is the scan with its ``lowest`` value and its background at 0, ``image`` that, bias-corrected if the
+    recipe it was aligned by asks for it.
     """
 
     scan: Scan
@@ -40,6 +42,8 @@ class AlignedScan:
     brain: BrainMask
     registration: Registration
     bias_corrected: bool
+    lifted: Scan
+    lowest: float
 
 
 def prepare(
@@ -72,10 +76,12 @@ def align(
     progress("Finding the brain", 0.0)
     brain = find_brain(scan, brain_mask_method or recipe.brain, brain_mask)
     progress("Correcting the intensity drift", 0.3)
-    image = correct_bias(scan.array, scan.grid, brain.mask) if recipe.bias_correction else scan.array
+    lowest = lowest_value(scan.array, brain.mask)
+    lifted = _lifted(scan, lowest)
+    image = correct_bias(lifted.array, scan.grid, brain.mask) if recipe.bias_correction else lifted.array
     progress("Aligning with the template", 0.5)
     registration = register(image, scan.grid, brain.mask, recipe.registration)
-    return AlignedScan(scan, image, brain, registration, recipe.bias_correction)
+    return AlignedScan(scan, image, brain, registration, recipe.bias_correction, lifted, lowest)
 
 
 class Aligner:
@@ -121,14 +127,21 @@ def into_template(aligned: AlignedScan, recipe: Recipe) -> PreparedScan:
         contrast=contrast,
         quality=quality,
         brain_mask_method=aligned.brain.method,
-        intensity_scale=scale,
+        intensity_scale=replace(scale, offset=scale.offset + aligned.lowest),
         given=aligned.scan.contrast,
         warnings=(
             *_brain_warnings(aligned.brain, aligned.scan.grid, recipe),
             *_warnings(aligned.scan, registration, quality, contrast),
-            *artifact_warnings(aligned.scan, aligned.brain.mask, registration.scan_from_template, template),
+            *artifact_warnings(aligned.lifted, aligned.brain.mask, registration.scan_from_template, template),
         ),
     )
+
+
+def _lifted(scan: Scan, lowest: float) -> Scan:
+    if lowest == 0.0:
+        return scan
+    background = scan.array == background_value(scan.array)
+    return replace(scan, array=np.where(background, 0.0, np.maximum(scan.array - lowest, 0.0)).astype(np.float32))
 
 
 def contrast_of(aligned: AlignedScan) -> ContrastGuess:

@@ -30,7 +30,7 @@ _CLOSED_VOXELS = 6
 _MOST_DEGREES, _MOST_SCALE, _MOST_SHIFT_MM = 4.0, 0.06, 2.5
 _MOST_BEND_MM, _BEND_MM = 5.0, 24.0
 # Widening of ventricles and sulci in mm: the label maps are of young adults, patients are not.
-_MOST_WIDER_VENTRICLE_MM, _MOST_WIDER_SULCI_MM = 7.0, 2.5
+_MOST_WIDER_VENTRICLE_MM, _MOST_WIDER_SULCI_MM = 4.5, 2.0
 _MASS_CHANCE, _MASS_RADIUS_MM, _MOST_PUSH = 0.3, (8.0, 30.0), 0.45
 
 

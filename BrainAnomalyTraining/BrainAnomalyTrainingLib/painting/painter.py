@@ -1,4 +1,4 @@
-"""Training pairs of the structure network: an axial slab as a scanner would give it, and its healthy structures."""
+"""Training pairs of the structure network: an axial slab as a scanner gives it, its healthy structures, lesions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ _APART = 4
 _LEAST_PIXELS = 100
 # A slab's quantiles are not the whole scan's, by which detection normalizes.
 _GAIN, _OFFSET = (0.8, 1.25), 0.3
+# A lesion is wholly seen that differs from what it covers by this share of the range of intensities.
+_SEEN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Slab:
-    """A painted slab (i, j, k): the scan (0 outside the mask), mask, share of lesions, shares of structures."""
+    """A painted slab (i, j, k): the scan (0 outside the mask), mask, lesions as seen (0 to 1), shares of structures."""
 
     image: FloatArray
     mask: MaskArray
@@ -38,10 +40,11 @@ class Slab:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """What the network sees (channel, i, j), the healthy shares there (structure, i, j), and the brain mask (i, j)."""
+    """What the network sees (channel, i, j), healthy shares (structure, i, j), lesions and the brain mask (i, j)."""
 
     seen: FloatArray
     structures: FloatArray
+    lesions: FloatArray
     mask: MaskArray
 
 
@@ -69,8 +72,10 @@ def painted_slab(
     """Paint, put lesions over it, acquire; the margin is cut off."""
     values = random_values(random)
     image = painted(soft, values, random)
-    image, share = painted_lesions(image, soft, values, start, mass, lesions, random)
-    image, mask = acquired(image, soft, random)
+    changed, share = painted_lesions(image, soft, values, start, mass, lesions, random)
+    difference = np.abs(changed - image) / max(float(np.ptp(values[1:])), 1e-6)
+    share = (share * np.clip(difference / (_SEEN * np.maximum(share, 0.1)), 0.0, 1.0)).astype(np.float32)
+    image, mask = acquired(changed, soft, random)
     inner = slice(_MARGIN, soft.shape[-1] - _MARGIN)
     return Slab(image[..., inner], mask[..., inner], share[..., inner], soft[..., inner], start + _MARGIN)
 
@@ -89,4 +94,4 @@ def _pair(slab: Slab, middle: int, random: Random) -> Pair:
     image, mask = normalized(slab.image, slab.mask)[..., near], slab.mask[..., near]
     image = np.where(mask, image * random.uniform(*_GAIN) + random.uniform(-_OFFSET, _OFFSET), 0.0)
     seen = with_places(np.moveaxis(image, -1, 0), slab.mask[..., middle], slab.start + middle)
-    return Pair(seen, slab.structures[..., middle], slab.mask[..., middle])
+    return Pair(seen, slab.structures[..., middle], slab.lesions[..., middle], slab.mask[..., middle])

@@ -27,6 +27,7 @@ from BrainAnomalyLib.detectors.anatomy.structure_network import (
     build,
 )
 from BrainAnomalyLib.detectors.anatomy.structures import NAMES, OUTSIDE
+from BrainAnomalyLib.evaluation.voxels import average_precision, ranking
 from BrainAnomalyLib.resources import sha256
 
 from ..train.checkpoints import (
@@ -42,16 +43,16 @@ from .bank import Bank, make_bank, read_bank
 from .painted_lesions import LesionBank
 from .painter import lesion_bank, training_pairs
 
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class StructureRecipe:
     """Every choice of the training. ``held_out`` label maps are never learned from; they measure."""
 
-    steps: int = 30_000
+    steps: int = 35_000
     slabs: int = 2
-    anatomies_each: int = 6
+    anatomies_each: int = 12
     learning_rate: float = 1.5e-3
     warm_up: int = 300
     weight_decay: float = 1e-4
@@ -77,16 +78,19 @@ class PaintedBatches(IterableDataset[Batch]):
 
 
 def painted_batch(bank: Bank, lesions: LesionBank, slabs: int, seed: tuple[int, ...]) -> Batch:
-    """Seen (n, channel, i, j), shares (n, structure, i, j) and masks (n, i, j) of two slices of each slab."""
+    """Seen (n, channel, i, j), shares (n, structure, i, j), lesions and masks (n, i, j), two slices of each slab."""
     random = np.random.default_rng(seed)
     pairs = [pair for _ in range(slabs) for pair in training_pairs(bank, lesions, random)]
-    parts = zip(*((pair.seen, pair.structures, pair.mask) for pair in pairs), strict=True)
-    seen, shares, masks = (torch.from_numpy(np.stack(part)) for part in parts)
-    return seen, shares, masks
+    parts = zip(*((pair.seen, pair.structures, pair.lesions, pair.mask) for pair in pairs), strict=True)
+    seen, shares, lesion, masks = (torch.from_numpy(np.stack(part)) for part in parts)
+    return seen, shares, lesion, masks
 
 
 def structure_loss(scores: Tensor, shares: Tensor, masks: Tensor) -> Tensor:
-    """Cross-entropy of soft labels inside the mask, and one minus the soft Dice of every structure there."""
+    """Cross-entropy of soft labels inside the mask, and one minus the soft Dice of every structure there.
+
+    ``scores`` and ``shares`` are (n, structure, i, j), ``masks`` (n, i, j).
+    """
     inside = masks[:, None].float()
     entropy = -(shares * torch.log_softmax(scores, 1)).sum(1) * masks
     found = torch.softmax(scores, 1) * inside
@@ -96,6 +100,14 @@ def structure_loss(scores: Tensor, shares: Tensor, masks: Tensor) -> Tensor:
     seen = wanted.sum((0, 2, 3)) > 1.0
     dice = (2.0 * both + 1.0) / (sizes + 1.0)
     return entropy.sum() / inside.sum().clamp(min=1.0) + (1.0 - dice[seen]).mean()
+
+
+def lesion_loss(scores: Tensor, lesions: Tensor, masks: Tensor) -> Tensor:
+    """Cross-entropy of lesions (n, i, j; 0 to 1) inside the mask, and one minus their soft Dice in the batch."""
+    entropy = nn.functional.binary_cross_entropy_with_logits(scores, lesions, reduction="none") * masks
+    found, wanted = torch.sigmoid(scores) * masks, lesions * masks
+    dice = (2.0 * (found * wanted).sum() + 10.0) / ((found + wanted).sum() + 10.0)
+    return entropy.sum() / masks.sum().clamp(min=1.0) + (1.0 - dice)
 
 
 class StructureTraining:
@@ -112,12 +124,12 @@ class StructureTraining:
 
     def advance(self, batch: Batch) -> float:
         """One step; returns the loss."""
-        seen, shares, masks = (part.to(self.device) for part in batch)
+        seen, shares, lesions, masks = (part.to(self.device) for part in batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * self._rate()
         with torch.autocast(self.device, dtype=torch.bfloat16):
-            scores = self.network(seen.to(memory_format=torch.channels_last))
-        loss = structure_loss(scores.float(), shares, masks)
+            scores = self.network(seen.to(memory_format=torch.channels_last)).float()
+        loss = structure_loss(scores[:, :-1], shares, masks) + lesion_loss(scores[:, -1], lesions, masks)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -156,13 +168,23 @@ class StructureTraining:
 def structure_dice(network: nn.Module, batches: list[Batch]) -> dict[str, float]:
     """Dice of every structure over all pixels inside the masks, shares taken as the most likely structure."""
     both, sizes = np.zeros(len(NAMES)), np.zeros(len(NAMES))
-    for seen, shares, masks in batches:
+    for seen, shares, _, masks in batches:
         with torch.inference_mode():
-            found = network(seen).argmax(1)[masks].numpy()
+            found = network(seen)[:, :-1].argmax(1)[masks].numpy()
         wanted = shares.argmax(1)[masks].numpy()
         both += np.bincount(found[found == wanted], minlength=len(NAMES))
         sizes += np.bincount(found, minlength=len(NAMES)) + np.bincount(wanted, minlength=len(NAMES))
     return {name: float(2.0 * both[k] / sizes[k]) for k, name in enumerate(NAMES) if k != OUTSIDE and sizes[k]}
+
+
+def lesion_precision(network: nn.Module, batches: list[Batch]) -> float:
+    """Average precision of the lesions (more than half of a pixel) over all pixels inside the masks."""
+    scores, wanted = [], []
+    for seen, _, lesions, masks in batches:
+        with torch.inference_mode():
+            scores.append(network(seen)[:, -1][masks].numpy())
+        wanted.append((lesions[masks] > 0.5).numpy())
+    return average_precision(ranking(np.concatenate(wanted), np.concatenate(scores)))
 
 
 def train(data: Path, folder: Path, recipe: StructureRecipe, minutes: float = math.inf, device: str = "cpu") -> None:
@@ -207,7 +229,9 @@ def export(training: StructureTraining, learned: Bank) -> None:
 def _report(training: StructureTraining, loss: float, measured: list[Batch], seconds: float) -> None:
     dice = structure_dice(training.average, measured)
     words = " ".join(f"{name.split()[0]} {value:.3f}" for name, value in dice.items())
-    line = f"step {training.step} {seconds:.0f} s loss {loss:.4f} dice {np.mean(list(dice.values())):.4f}: {words}"
+    precision = lesion_precision(training.average, measured)
+    found = f"dice {np.mean(list(dice.values())):.4f} lesions {precision:.4f}"
+    line = f"step {training.step} {seconds:.0f} s loss {loss:.4f} {found}: {words}"
     print(line, flush=True)
     with (training.folder / "log.txt").open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")

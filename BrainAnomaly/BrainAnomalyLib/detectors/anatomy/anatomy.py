@@ -1,39 +1,80 @@
 """The anatomy model as a detector: what differs from what the scan itself should look like, in any contrast.
 
 A network that looks through disease says which structures belong where; their levels are the scan's own; what deviates
-is a finding, brighter or darker. Nothing depends on the unit or offset of the intensities.
+is a finding, brighter or darker, the more so the surer the same network is that something else lies there. Nothing
+depends on the unit or offset of the intensities.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from ...devices import choose_device
+from ...io.geometry import FloatArray
 from ...io.volumes import Contrast
 from ...preparation.prepared import PreparedScan
 from ...preparation.recipe import Recipe
 from ...progress import Progress, silent
 from ..protocol import Reconstruction, Score, ThresholdAdvice, WithoutCalibration
 from .expected_scan import expected_scan, pseudo_healthy, with_place
-from .structure_network import GRID, StructureNetwork, load_structure_network, probabilities
+from .structure_network import GRID, StructureNetwork, load_structure_network, look
 from .structures import index_of
 
 BRIGHTER, DARKER = "brighter", "darker"
 # Testing/benchmarks/anatomy.py --part healthy.
-_THRESHOLD = 2.3
+_THRESHOLD = 0.3
 _SOURCE = "spreads of the scan's own structures; at most 1 mL in the mean of a few healthy scans of each contrast"
+# No lesion map is so sure that a plain deviation counts for nothing.
+_LEAST_SURE = 1e-4
 
 
 @dataclass(frozen=True)
 class AnatomyConfig:
-    """Smoothing of the deviation in mm, and its weight where no white matter belongs, as in ``tissue``."""
+    """How a deviation counts: ``smoothing_mm`` of it, ``white_matter_floor`` its weight where no white matter belongs,
+    as in ``tissue``; ``certainty`` is the power of the probability that something else lies there (0: it says nothing).
+    """
 
     smoothing_mm: float = 1.0
     white_matter_floor: float = 0.5
+    certainty: float = 0.5
+
+
+class HealthyAnatomy(NamedTuple):
+    """Of a scan at 2 mm (i, j, k): what it should look like, signed deviation, share of white matter, probability that
+    something else lies there. All 0 outside the brain."""
+
+    healed: FloatArray
+    deviation: FloatArray
+    white_matter: FloatArray
+    covered: FloatArray
+
+
+def healthy_anatomy(small: PreparedScan, progress: Progress = silent) -> HealthyAnatomy:
+    """What the embedded network and the scan's own intensities say of a scan on the 2 mm grid."""
+    structures = _network(choose_device())
+    progress("Finding the structures that belong there", 0.1)
+    seen = look(structures.network, small.image, small.brain_mask)
+    progress("Working out what the scan should look like", 0.7)
+    shares = with_place(seen.shares, structures.place_prior)
+    found = expected_scan(small.image, small.brain_mask, shares)
+    covered = np.where(small.brain_mask, 1.0 / (1.0 + np.exp(-seen.lesion)), 0.0).astype(np.float32)
+    healed = np.where(small.brain_mask, pseudo_healthy(small.image, found, covered), 0.0).astype(np.float32)
+    return HealthyAnatomy(healed, found.deviation, shares[index_of("white matter")], covered)
+
+
+def weighted_deviation(found: HealthyAnatomy, small: PreparedScan, config: AnatomyConfig) -> FloatArray:
+    """The signed deviation as ``config`` counts it (i, j, k)."""
+    from scipy import ndimage
+
+    deviation = ndimage.gaussian_filter(found.deviation, config.smoothing_mm / small.template.grid.spacing[0])
+    floor = config.white_matter_floor
+    weight = (floor + ndimage.gaussian_filter(found.white_matter, 1.0)) / (floor + 1.0)
+    sure = np.maximum(found.covered, _LEAST_SURE) ** config.certainty
+    return np.where(small.brain_mask, deviation * weight * sure, 0.0).astype(np.float32)
 
 
 class AnatomyDetector(WithoutCalibration):
@@ -56,29 +97,16 @@ class AnatomyDetector(WithoutCalibration):
         return self.threshold
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
-        """The scan as it should be; its parts are the signed deviation and the share of white matter."""
-        structures = _network(choose_device())
-        progress("Finding the structures that belong there", 0.1)
-        shares = probabilities(structures.network, prepared.image, prepared.brain_mask)
-        progress("Working out what the scan should look like", 0.7)
-        shares = with_place(shares, structures.place_prior)
-        found = expected_scan(prepared.image, prepared.brain_mask, shares)
-        healed = np.where(prepared.brain_mask, pseudo_healthy(prepared.image, found), 0.0).astype(np.float32)
-        white = shares[index_of("white matter")]
-        return Reconstruction(healed, parts={"deviation": found.deviation, "white matter": white})
+        """The scan as it should be; its part is the signed deviation as it counts."""
+        found = healthy_anatomy(prepared, progress)
+        return Reconstruction(found.healed, parts={"deviation": weighted_deviation(found, prepared, self.config)})
 
     def score(self, prepared: PreparedScan, reconstruction: Reconstruction | None) -> Score:
-        """The larger of both deviations, weighted toward white matter; brighter and darker are its components."""
-        from scipy import ndimage
-
+        """The larger of both deviations; brighter and darker are its components."""
         assert reconstruction is not None
-        sigma = self.config.smoothing_mm / prepared.template.grid.spacing[0]
-        deviation = ndimage.gaussian_filter(reconstruction.parts["deviation"], sigma)
-        floor = self.config.white_matter_floor
-        weight = (floor + ndimage.gaussian_filter(reconstruction.parts["white matter"], 1.0)) / (floor + 1.0)
-        weighted = np.where(prepared.brain_mask, deviation * weight, 0.0).astype(np.float32)
-        brighter, darker = np.maximum(weighted, 0.0), np.maximum(-weighted, 0.0)
-        return Score(np.maximum(brighter, darker), prepared.brain_mask, {BRIGHTER: brighter, DARKER: darker})
+        deviation = reconstruction.parts["deviation"]
+        brighter, darker = np.maximum(deviation, 0.0), np.maximum(-deviation, 0.0)
+        return Score(np.abs(deviation), prepared.brain_mask, {BRIGHTER: brighter, DARKER: darker})
 
 
 @lru_cache(maxsize=1)

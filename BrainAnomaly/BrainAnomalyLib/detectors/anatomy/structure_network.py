@@ -1,4 +1,4 @@
-"""A 2.5D network that says which healthy structure belongs at every voxel of a scan of any contrast.
+"""A 2.5D network that says which healthy structure belongs at every voxel of any scan, and where something else lies.
 
 It sees five neighboring axial slices at 2 mm, the brain mask of the middle one, and where they lie in the template;
 left and right are alike to it.
@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import PackageError
 from ...io.geometry import FloatArray, MaskArray
 from ...preparation.space.grids import grid_named
-from ...resources import resources_folder, verified
+from ...resources import resources_folder, sha256, verified
 from .structures import NAMES, OUTSIDE, STRUCTURES
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def with_places(slices: FloatArray, mask: MaskArray, middle: int) -> FloatArray:
 
 
 def build(size: NetworkSize) -> torch.nn.Module:
-    """The network, from ``CHANNELS_SEEN`` channels to a score of every structure."""
+    """The network, from ``CHANNELS_SEEN`` channels to a score of every structure, and last of something else there."""
     from ..networks.plain_unet import PlainUNet
 
-    return PlainUNet(CHANNELS_SEEN, len(STRUCTURES), size.channels)
+    return PlainUNet(CHANNELS_SEEN, len(STRUCTURES) + 1, size.channels)
 
 
 class StructureNetwork(NamedTuple):
@@ -73,6 +73,12 @@ class StructureNetwork(NamedTuple):
 
     network: torch.nn.Module
     place_prior: FloatArray
+
+
+def structures_identity() -> str:
+    """SHA-256 of the embedded network's list of hashes: what was calibrated with one knows no other."""
+    listed = resources_folder() / FOLDER / "SHA256SUMS.json"
+    return sha256(listed) if listed.is_file() else ""
 
 
 def load_structure_network(device: str = "cpu") -> StructureNetwork:
@@ -94,12 +100,20 @@ def load_structure_network(device: str = "cpu") -> StructureNetwork:
     return StructureNetwork(network.to(device).eval(), smooth)
 
 
-def probabilities(network: torch.nn.Module, image: FloatArray, mask: MaskArray, batch: int = 8) -> FloatArray:
-    """Probability of each structure (structure, i, j, k) of a scan on the 2 mm grid; "outside" is 1 without a mask."""
+class Seen(NamedTuple):
+    """Shares of the healthy structures (structure, i, j, k), and log odds that a lesion covers them (i, j, k)."""
+
+    shares: FloatArray
+    lesion: FloatArray
+
+
+def look(network: torch.nn.Module, image: FloatArray, mask: MaskArray, batch: int = 8) -> Seen:
+    """What the network sees in a scan on the 2 mm grid; outside the mask "outside" is 1 and the log odds 0."""
     import torch
 
     seen, found = normalized(image, mask), np.zeros((len(STRUCTURES), *image.shape), dtype=np.float32)
     found[OUTSIDE] = 1.0
+    lesion = np.zeros(image.shape, dtype=np.float32)
     padded = np.pad(seen, ((0, 0), (0, 0), (NEIGHBORS, NEIGHBORS)), mode="edge")
     used = np.flatnonzero(mask.any(axis=(0, 1)))
     device = next(network.parameters()).device
@@ -108,8 +122,9 @@ def probabilities(network: torch.nn.Module, image: FloatArray, mask: MaskArray, 
         near = [np.moveaxis(padded[..., k : k + 2 * NEIGHBORS + 1], -1, 0) for k in chosen]
         stacks = [with_places(slices, mask[..., k], int(k)) for slices, k in zip(near, chosen, strict=True)]
         with torch.inference_mode():
-            scores = network(torch.from_numpy(np.stack(stacks)).to(device))
-            found[..., chosen] = np.moveaxis(torch.softmax(scores.float(), 1).cpu().numpy(), 0, -1)
+            scores = network(torch.from_numpy(np.stack(stacks)).to(device)).float()
+            found[..., chosen] = np.moveaxis(torch.softmax(scores[:, :-1], 1).cpu().numpy(), 0, -1)
+            lesion[..., chosen] = np.moveaxis(scores[:, -1].cpu().numpy(), 0, -1)
     found[:, ~mask] = 0.0
     found[OUTSIDE, ~mask] = 1.0
-    return found
+    return Seen(found, np.where(mask, lesion, 0.0).astype(np.float32))

@@ -1,34 +1,39 @@
 """Anatomy and network together: what is known of a contrast's tissues and what was learned, as one map.
 
 Components are the anatomical map (the denoising autoencoder for T1w, the tissue reference for FLAIR and T2w), that of
-the network for any contrast, the left-right asymmetry and, for T1w, how far intensities are from healthy ones.
+the network for any contrast, the left-right asymmetry, for T1w how far intensities are from healthy ones, and the
+deviation from the scan's own healthy structures, which also heals the scan.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import numpy as np
 
-from ...io.geometry import FloatArray, MaskArray, resample
+from ...errors import PackageError
+from ...io.geometry import FloatArray, MaskArray
 from ...io.volumes import Contrast
+from ...packages.read import Package
 from ...preparation.prepared import PreparedScan
 from ...preparation.recipe import Recipe
-from ...preparation.space.template import load_template
 from ...progress import Progress, part, silent
 from ...scoring.evidence import on_healthy_scale
 from ...scoring.normal_level import smoothed_inside
 from ...scoring.normative_intensity import NORMATIVE_DEVIATION, NORMATIVE_MEAN, NormativeIntensity, deviation_map
 from ...scoring.residuals import cleaned
+from ..anatomy.anatomy import AnatomyConfig, healthy_anatomy, weighted_deviation
+from ..anatomy.structure_network import structures_identity
 from ..baselines.asymmetry import AsymmetryDetector
 from ..baselines.tissue import TissueDetector
 from ..evidence_detector import EvidenceDetector, within
+from ..other_grid import at_2_mm, onto
 from ..protocol import Reconstruction
 
 # 2.4 mm: findings that matter are larger, noise is not.
 _SMOOTHED_VOXELS = 1.2
-_LEAST_SHARE = 1e-3
+DEVIATION = "deviation"
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,16 @@ class CombinedConfig:
     """Weights of the components' evidence.
 
     ``Testing/benchmarks/combination.py`` says what they are worth. For FLAIR and T2w anatomy counts more than the table
-    asks: it knows confluent lesions of multiple sclerosis best.
+    asks: it knows confluent lesions of multiple sclerosis best. ``certainty`` is that of ``anatomy``'s deviation,
+    ``structures`` the identity of the structure network that the tables were made with.
     """
 
     anatomy: float = 2.0
     network: float = 1.0
     asymmetry: float = 0.5
+    deviation: float = 1.0
+    certainty: float = 0.5
+    structures: str = field(default_factory=structures_identity)
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,14 @@ class CombinedT1wConfig(CombinedConfig):
 
     anatomy: float = 1.0
     asymmetry: float = 1.0
+    deviation: float = 1.5
+    certainty: float = 0.0
     normative: float = 0.5
 
 
 class CombinedDetector(EvidenceDetector):
-    """Evidence of the tissue reference (1 mm), the network for any contrast and the asymmetry (2 mm)."""
+    """Evidence of the tissue reference (1 mm), and of the network for any contrast, the asymmetry and the deviation
+    from the scan's own healthy structures (2 mm)."""
 
     name: ClassVar[str] = "combined"
     title: ClassVar[str] = "Combined: tissue reference and network"
@@ -63,29 +75,42 @@ class CombinedDetector(EvidenceDetector):
     Config: ClassVar[type] = CombinedConfig
     recipe = Recipe(grid="template_1mm")
 
+    @classmethod
+    def from_package(cls, package: Package, device: str = "auto") -> Self:
+        """As every detector's; also raises PackageError for tables made with another structure network."""
+        detector = super().from_package(package, device)
+        if detector.config.structures != structures_identity():
+            raise PackageError(
+                f"The model package '{package.folder.name}' was calibrated with another structure network.",
+                "Use the package that comes with BrainAnomaly, and calibrate that again.",
+            )
+        return detector
+
     def component_names(self) -> tuple[str, ...]:
         """The anatomical map first."""
-        return "tissue", "network", "asymmetry"
+        return "tissue", "network", "asymmetry", DEVIATION
 
     @property
     def weights(self) -> tuple[float, ...]:
         """Of the components, in the order of their names."""
-        return self.config.anatomy, self.config.network, self.config.asymmetry
+        return self.config.anatomy, self.config.network, self.config.asymmetry, self.config.deviation
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
-        """The network's pseudo-healthy brain and every component's map; the network's grid has voxels of 2 mm."""
+        """The healed brain and every component's map; the networks' grid has voxels of 2 mm."""
         small = self.on_network_grid(prepared)
         network, asymmetry = self.parts["network"], AsymmetryDetector()
-        found = network.reconstruct(small, part(progress, 0.0, 0.4))
-        sides = asymmetry.score(small, asymmetry.reconstruct(small, part(progress, 0.4, 0.7)))
+        found = network.reconstruct(small, part(progress, 0.0, 0.3))
+        healthy = healthy_anatomy(small, part(progress, 0.3, 0.5))
+        sides = asymmetry.score(small, asymmetry.reconstruct(small, part(progress, 0.5, 0.7)))
+        deviation = weighted_deviation(healthy, small, AnatomyConfig(certainty=self.config.certainty))
         maps = {
             self.component_names()[0]: self.anatomy(prepared, part(progress, 0.7, 1.0)),
-            "network": _onto(network.score(small, found).anomaly, small, prepared),
-            "asymmetry": _onto(cleaned(sides.anomaly, sides.evaluated), small, prepared),
+            "network": onto(network.score(small, found).anomaly, small, prepared),
+            "asymmetry": onto(cleaned(sides.anomaly, sides.evaluated), small, prepared),
+            DEVIATION: onto(np.abs(deviation), small, prepared),
         }
-        correction = _onto(small.image - found.pseudo_healthy, small, prepared)
-        uncertainty = None if found.uncertainty is None else _onto(found.uncertainty, small, prepared)
-        return Reconstruction(within(prepared.image - correction, prepared.brain_mask), uncertainty, parts=maps)
+        correction = onto(small.image - healthy.healed, small, prepared)
+        return Reconstruction(within(prepared.image - correction, prepared.brain_mask), parts=maps)
 
     def anatomy(self, prepared: PreparedScan, progress: Progress = silent) -> FloatArray:
         """The anatomical map on the recipe's grid."""
@@ -101,8 +126,8 @@ class CombinedDetector(EvidenceDetector):
 
 
 class CombinedT1wDetector(CombinedDetector):
-    """Evidence of the denoising autoencoder, the network for any contrast, the asymmetry, and how far intensities are
-    from those of healthy scans at the same place (all 2 mm).
+    """Evidence of the denoising autoencoder, the network for any contrast, the asymmetry, the deviation from the scan's
+    own healthy structures, and how far intensities are from those of healthy scans at the same place (all 2 mm).
 
     A map counts relative to its normal level at a place (``scoring.normal_level``), and one that is raised or lowered
     all over the brain is brought to the healthy scans' bulk: scanners differ. The mean is smoothed (2.4 mm). A quarter
@@ -120,7 +145,7 @@ class CombinedT1wDetector(CombinedDetector):
 
     def component_names(self) -> tuple[str, ...]:
         """The anatomical map first, ``normative`` last."""
-        return "denoising", "network", "asymmetry", "normative"
+        return "denoising", "network", "asymmetry", DEVIATION, "normative"
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -155,29 +180,3 @@ class CombinedT1wDetector(CombinedDetector):
     def on_network_grid(self, prepared: PreparedScan) -> PreparedScan:
         """The scan itself."""
         return prepared
-
-
-def at_2_mm(prepared: PreparedScan) -> PreparedScan:
-    """A scan prepared at 1 mm on the network's grid.
-
-    Voxels are means of the brain alone (normalized convolution, Knutsson & Westin 1993): what lies outside is no dark
-    tissue, and the brain's rim keeps its brightness.
-    """
-    template = load_template("template_2mm")
-    grids = prepared.template.grid, template.grid
-    share = resample(prepared.brain_mask.astype(np.float32), *grids)
-    values = np.asarray(resample(prepared.image, *grids) / np.maximum(share, _LEAST_SHARE), dtype=np.float32)
-    return replace(
-        prepared,
-        image=within(values, share > 0.5),
-        brain_mask=share > 0.5,
-        template=template,
-        recipe=replace(prepared.recipe, grid="template_2mm"),
-    )
-
-
-def _onto(volume: FloatArray, small: PreparedScan, prepared: PreparedScan) -> FloatArray:
-    """A volume of the network's grid on the scan's own, 0 outside the brain."""
-    if small is prepared:
-        return within(volume, prepared.brain_mask)
-    return within(resample(volume.astype(np.float32), small.template.grid, prepared.template.grid), prepared.brain_mask)

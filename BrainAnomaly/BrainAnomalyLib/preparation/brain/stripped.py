@@ -29,7 +29,7 @@ def stripped_brain(scan: Scan) -> MaskArray | None:
     """
     from scipy import ndimage
 
-    background = _background_value(scan.array)
+    background = background_value(scan.array)
     foreground = scan.array != background
     if 1.0 - foreground.mean() < _SMALLEST_BACKGROUND or _touches_every_side(foreground):
         return None
@@ -65,7 +65,7 @@ def share_outside_brain(scan: Scan, mask: MaskArray) -> float:
     return float(np.mean(~brain[seen]))
 
 
-def _background_value(array: FloatArray) -> float:
+def background_value(array: FloatArray) -> float:
     """The most frequent value on the faces of the volume."""
     faces = [np.take(array, index, axis=axis).ravel() for axis in range(3) for index in (0, -1)]
     values, counts = np.unique(np.concatenate(faces), return_counts=True)

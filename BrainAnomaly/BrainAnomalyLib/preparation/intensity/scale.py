@@ -14,6 +14,8 @@ from ..space.template import Template
 
 IntensityReference = Literal["white_matter", "percentile_99", "unit_range"]
 _SURE_PRIOR = 0.8
+# Interpolation leaves some voxels below 0; an offset leaves many. One voxel in a thousand may be an outlier.
+_FEW_NEGATIVE, _LOWEST = 0.01, 0.001
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,17 @@ class IntensityScale:
     def undo(self, image: FloatArray) -> FloatArray:
         """Prepared units to the (bias-corrected) scan's units."""
         return np.asarray(image * self.factor + self.offset, dtype=np.float32)
+
+
+def lowest_value(image: FloatArray, brain_mask: MaskArray) -> float:
+    """What counts as no signal in a scan (i, j, k): 0, or the lowest values of a brain that reaches well below 0.
+
+    Scans that were z-scored, or shifted otherwise, lost their zero; the darkest fluid stands in for it.
+    """
+    inside = image[brain_mask]
+    if inside.size == 0 or float(np.mean(inside < 0.0)) <= _FEW_NEGATIVE:
+        return 0.0
+    return float(np.quantile(inside, _LOWEST))
 
 
 def intensity_scale(
