@@ -58,8 +58,7 @@ class BrightnessDetector(EvidenceDetector):
     def component_names(self) -> tuple[str, ...]:
         return ("brightness",)
 
-    @property
-    def weights(self) -> tuple[float, ...]:
+    def weights(self, contrast) -> tuple[float, ...]:
         return (1.0,)
 
     def reconstruct(self, prepared, progress=None):
@@ -161,7 +160,7 @@ def test_the_combined_map_has_all_components_and_sees_a_bright_lesion():
     weights = detector.config
     names = (
         *(("tissue", weights.anatomy), ("network", weights.network)),
-        *(("asymmetry", weights.asymmetry), ("deviation", weights.deviation)),
+        *(("asymmetry", weights.asymmetry), ("deviation", weights.deviation_on_flair)),
     )
     total = sum(weight for _, weight in names)
     expected = sum(score.components[name] * weight for name, weight in names) / total
@@ -219,7 +218,7 @@ def test_t1w_is_judged_by_both_networks_with_a_guard_and_calibrated_thresholds()
     healthy = prepare(read_scan(SCANS / "sub-01_T1w.nii.gz", "T1w"), detector.recipe)
     plain = detector.score(healthy, detector.reconstruct(healthy))
     assert set(plain.components) == {"denoising", "network", "asymmetry", "deviation", "normative"}
-    mean = weighted_evidence([plain.components[name] for name in detector.component_names()], detector.weights)
+    mean = weighted_evidence([plain.components[name] for name in detector.component_names()], detector.weights("T1w"))
     np.testing.assert_allclose(plain.anomaly, smoothed_inside(mean, plain.evaluated, 1.2), atol=1e-5)
     advice = detector.threshold_for("T1w")
     assert set(advice.by_false_positive_rate) >= {0.01, 0.05}

@@ -33,7 +33,7 @@ def ask(name: str) -> Detector:
 
 
 @pytest.mark.parametrize(
-    ("contrast", "name"), [("T1w", "combined_t1w"), ("FLAIR", "combined"), ("T2w", "tissue"), ("PD", "tissue")]
+    ("contrast", "name"), [("T1w", "combined_t1w"), ("FLAIR", "combined"), ("T2w", "combined"), ("PD", "tissue")]
 )
 def test_the_choice_is_that_of_the_contrast(contrast, name: str) -> None:
     scan = replace(made_detection().scan, contrast=contrast)

@@ -99,8 +99,7 @@ class EvidenceDetector:
         """Names of the maps, in the order of ``weights``."""
         raise NotImplementedError
 
-    @property
-    def weights(self) -> tuple[float, ...]:
+    def weights(self, contrast: Contrast) -> tuple[float, ...]:
         """Of the components, in the order of their names."""
         raise NotImplementedError
 
@@ -134,7 +133,9 @@ class EvidenceDetector:
         for name in self.component_names():
             table = fitted[TABLE_PREFIX + name]
             parts[name] = within(evidence(self.comparable(maps[name], inside, table), table), inside)
-        return Score(self.joined(weighted_evidence(list(parts.values()), self.weights), inside), inside, parts)
+        return Score(
+            self.joined(weighted_evidence(list(parts.values()), self.weights(prepared.shown)), inside), inside, parts
+        )
 
     def comparable(self, values: FloatArray, inside: MaskArray, table: FloatArray) -> FloatArray:
         """A component's map as its table of healthy values wants it: as it is."""

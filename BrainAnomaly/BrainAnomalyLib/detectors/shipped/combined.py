@@ -41,14 +41,16 @@ class CombinedConfig:
     """Weights of the components' evidence.
 
     ``Testing/benchmarks/combination.py`` says what they are worth. For FLAIR and T2w anatomy counts more than the table
-    asks: it knows confluent lesions of multiple sclerosis best. ``certainty`` is that of ``anatomy``'s deviation,
+    asks: it knows confluent lesions of multiple sclerosis best. On FLAIR the deviation heals the scan and is shown, but
+    adds nothing to the tissue reference; on T2w it counts as much. ``certainty`` is that of ``anatomy``'s deviation,
     ``structures`` the identity of the structure network that the tables were made with.
     """
 
     anatomy: float = 2.0
     network: float = 1.0
     asymmetry: float = 0.5
-    deviation: float = 1.0
+    deviation: float = 2.0
+    deviation_on_flair: float = 0.0
     certainty: float = 0.5
     structures: str = field(default_factory=structures_identity)
 
@@ -90,10 +92,11 @@ class CombinedDetector(EvidenceDetector):
         """The anatomical map first."""
         return "tissue", "network", "asymmetry", DEVIATION
 
-    @property
-    def weights(self) -> tuple[float, ...]:
+    def weights(self, contrast: Contrast) -> tuple[float, ...]:
         """Of the components, in the order of their names."""
-        return self.config.anatomy, self.config.network, self.config.asymmetry, self.config.deviation
+        config = self.config
+        deviation = config.deviation_on_flair if contrast == "FLAIR" else config.deviation
+        return config.anatomy, config.network, config.asymmetry, deviation
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
         """The healed brain and every component's map; the networks' grid has voxels of 2 mm."""
@@ -147,10 +150,9 @@ class CombinedT1wDetector(CombinedDetector):
         """The anatomical map first, ``normative`` last."""
         return "denoising", "network", "asymmetry", DEVIATION, "normative"
 
-    @property
-    def weights(self) -> tuple[float, ...]:
+    def weights(self, contrast: Contrast) -> tuple[float, ...]:
         """Of the components, in the order of their names."""
-        return *super().weights, self.config.normative
+        return *super().weights(contrast), self.config.normative
 
     def component_maps(self, prepared: PreparedScan, made: Reconstruction) -> dict[str, FloatArray]:
         """Every component's map relative to its normal level, with the deviation from healthy intensities."""
