@@ -1,6 +1,6 @@
 """What the anatomy model reaches: its threshold on healthy scans, then scans with known lesions.
 
-    python Testing/benchmarks/anatomy.py [--data ../shared/data] [--part healthy] [--part lesions]
+    python Testing/benchmarks/anatomy.py [--data ../shared/data] [--part healthy] [--part lesions] [--detector choice]
 
 ``healthy`` prints the least threshold that leaves 1 mL of findings per healthy scan in the mean of the worst contrast:
 T1w heads of IXI, ds002748 and ds000011, T2w heads of ds000011 and rorden, one FLAIR head. Nothing was trained on them.
@@ -72,7 +72,7 @@ def healthy(data: Path) -> None:
     print(f"Threshold: {least:.2f}")
 
 
-def lesions(data: Path) -> None:
+def lesions(data: Path, detector: str | None) -> None:
     """The table of scans with known lesions."""
     sclerosis, glioma = data / "mslub_ms" / "patient19", data / "tumor_four_contrasts"
     truth, tumor = sclerosis / "patient19_lesion_MNI.nii.gz", glioma / "consensus_of_five_networks.nii.gz"
@@ -87,7 +87,7 @@ def lesions(data: Path) -> None:
     print("| Scan | Contrast | AP | Dice at the default threshold | mL found | contrast removed |")
     print("|---|---|---|---|---|---|")
     for name, file, labels, contrast in cases:
-        detection = detect(read_scan(file, contrast), "anatomy")
+        detection = detect(read_scan(file, contrast), detector)
         mask = from_image(SimpleITK.ReadImage(str(labels)))[0] > 0
         inside = detection.brain_mask
         ap = average_precision_score(mask[inside], detection.anomaly[inside])
@@ -113,9 +113,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--part", action="append", choices=("healthy", "lesions"))
+    parser.add_argument("--detector", default="anatomy", help="of the lesions' part; 'choice': what the program takes")
     chosen = parser.parse_args()
+    detector = None if chosen.detector == "choice" else chosen.detector
     for part in chosen.part or ("healthy", "lesions"):
-        {"healthy": healthy, "lesions": lesions}[part](chosen.data)
+        if part == "healthy":
+            healthy(chosen.data)
+        else:
+            lesions(chosen.data, detector)
 
 
 if __name__ == "__main__":
