@@ -53,9 +53,9 @@ class HealthyAnatomy(NamedTuple):
     covered: FloatArray
 
 
-def healthy_anatomy(small: PreparedScan, progress: Progress = silent) -> HealthyAnatomy:
-    """What the embedded network and the scan's own intensities say of a scan on the 2 mm grid."""
-    structures = _network(choose_device())
+def healthy_anatomy(small: PreparedScan, progress: Progress = silent, device: str = "auto") -> HealthyAnatomy:
+    """What the embedded network, on ``device``, and the scan's own intensities say of a scan on the 2 mm grid."""
+    structures = _network(choose_device(device))
     progress("Finding the structures that belong there", 0.1)
     seen = look(structures.network, small.image, small.brain_mask)
     progress("Working out what the scan should look like", 0.7)

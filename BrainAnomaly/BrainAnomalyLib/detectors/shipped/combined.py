@@ -103,7 +103,7 @@ class CombinedDetector(EvidenceDetector):
         small = self.on_network_grid(prepared)
         network, asymmetry = self.parts["network"], AsymmetryDetector()
         found = network.reconstruct(small, part(progress, 0.0, 0.3))
-        healthy = healthy_anatomy(small, part(progress, 0.3, 0.5))
+        healthy = healthy_anatomy(small, part(progress, 0.3, 0.5), network.device)
         sides = asymmetry.score(small, asymmetry.reconstruct(small, part(progress, 0.5, 0.7)))
         deviation = weighted_deviation(healthy, small, AnatomyConfig(certainty=self.config.certainty))
         maps = {
