@@ -159,10 +159,20 @@ def test_another_kind_of_file_under_a_known_extension(tmp_path: Path, extension:
         read_scan(path)
 
 
-def test_uncompressed_nifti_under_a_compressed_name(tmp_path: Path) -> None:
-    saved(tmp_path, ".nii").rename(tmp_path / "bad.nii.gz")
-    with pytest.raises(ScanError, match="not what its extension says"):
-        read_scan(tmp_path / "bad.nii.gz")
+@pytest.mark.parametrize(("content", "name"), [(".nii", "SCAN.NII.GZ"), (".nii.gz", "scan.nii")])
+def test_nifti_is_read_by_its_content_whatever_its_name_says_of_compression(tmp_path: Path, content, name) -> None:
+    right = read_scan(saved(tmp_path, content))
+    saved(tmp_path, content).rename(tmp_path / name)
+    found = read_scan(tmp_path / name)
+    np.testing.assert_array_equal(found.array, right.array)
+    assert found.grid.same_as(right.grid)
+    assert found.name.lower() == "scan"
+
+
+def test_voxels_in_metres_are_refused_with_the_unit(tmp_path: Path) -> None:
+    path = save_nifti(tmp_path / "tiny.nii.gz", noise(SHAPE), np.diag([0.001, 0.001, 0.002, 1.0]))
+    with pytest.raises(ScanError, match=r"0\.001 x 0\.001 x 0\.002 mm: is the unit metres"):
+        read_scan(path)
 
 
 def test_second_version_of_nifti(tmp_path: Path) -> None:

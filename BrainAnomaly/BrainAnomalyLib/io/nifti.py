@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import gzip
 import math
+import shutil
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -17,6 +20,7 @@ import numpy as np
 
 Fault = Literal["", "incomplete", "not finite", "NIfTI-2"]
 _CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
 _HEADER_SIZE = 348
 _SECOND_VERSION = 540
 # No header is as long as this; NaN and infinity are not below it either.
@@ -32,11 +36,27 @@ class _Content(NamedTuple):
     float_type: str | None
 
 
+def is_compressed(path: Path) -> bool:
+    """Whether a file begins as gzip files do, whatever its name says."""
+    with path.open("rb") as stream:
+        return stream.read(len(_GZIP)) == _GZIP
+
+
+@contextmanager
+def as_named(path: Path) -> Iterator[Path]:
+    """``path``, or for NIfTI whose name is wrong about its compression a copy with a right one, removed afterwards."""
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")) or is_compressed(path) == name.endswith(".gz"):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="brain-anomaly-") as folder:
+        yield Path(shutil.copyfile(path, Path(folder) / ("scan.nii.gz" if is_compressed(path) else "scan.nii")))
+
+
 def nifti_fault(path: Path) -> Fault:
     """What is wrong with a .nii or .nii.gz file (also its checksum, if compressed); empty when it is sound."""
-    compressed = path.name.lower().endswith(".gz")
     try:
-        with gzip.open(path) if compressed else path.open("rb") as stream:
+        with gzip.open(path) if is_compressed(path) else path.open("rb") as stream:
             return _fault(stream)
     except (EOFError, gzip.BadGzipFile, zlib.error, struct.error):
         return "incomplete"

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import OutputError, ScanError
 from .geometry import Array, FloatArray, Grid, MaskArray, from_image, to_image
-from .nifti import nifti_fault
+from .nifti import as_named, nifti_fault
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Contrast = Literal["T1w", "T2w", "FLAIR", "PD", "unknown"]
 CONTRASTS: tuple[Contrast, ...] = ("T1w", "T2w", "FLAIR", "PD")
 READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
+# Voxels of a brain scan are larger; a unit of metres makes them a thousand times smaller than they are.
+_SMALLEST_MM = 0.02
 _FREESURFER = (".mgz", ".mgh")
 _NIFTI = (".nii", ".nii.gz")
 
@@ -137,7 +139,8 @@ def _read_with_simpleitk(path: Path) -> tuple[Array, Grid]:
     if path.name.lower().endswith(_NIFTI):
         _check_nifti(path)
     try:
-        image = SimpleITK.ReadImage(str(path))
+        with as_named(path) as file:
+            image = SimpleITK.ReadImage(str(file))
     except RuntimeError as error:
         raise _unreadable(path, str(error)) from error
     return from_image(_gray_3d(image, path.name))
@@ -228,6 +231,11 @@ def _check_values(values: FloatArray, name: str) -> None:
 
 def _check_affine(grid: Grid, name: str) -> None:
     columns = grid.affine[:3, :3]
+    if np.isfinite(grid.affine).all() and 0.0 < max(grid.spacing) < _SMALLEST_MM:
+        raise ScanError(
+            f"'{name}' has voxels of {_size(tuple(round(s, 4) for s in grid.spacing))} mm: is the unit metres?",
+            "Export the scan with its voxel size in millimeters.",
+        )
     if not np.isfinite(grid.affine).all() or abs(np.linalg.det(columns)) < 1e-6:
         raise ScanError(f"'{name}' has no usable voxel size or orientation.", "Export the scan again.")
     if np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > 1e-2:
