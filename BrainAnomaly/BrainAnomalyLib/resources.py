@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from .errors import PackageError
@@ -37,6 +38,13 @@ def verified(folder: Path, name: str) -> Path:
     if actual != expected:
         raise PackageError(f"The extension's file {name} is damaged: its SHA-256 differs.", _REINSTALL)
     return folder / name
+
+
+@lru_cache
+def network_identity(name: str) -> str:
+    """SHA-256 of the list of hashes in a folder of ``Resources``: other weights, other identity. Empty without one."""
+    listed = resources_folder() / name / "SHA256SUMS.json"
+    return sha256(listed) if listed.is_file() else ""
 
 
 def sha256(path: Path) -> str:

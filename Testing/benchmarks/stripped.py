@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "BrainAnomaly")]
 
 from BrainAnomalyLib.io.geometry import Grid
 from BrainAnomalyLib.io.volumes import Scan, read_scan
-from BrainAnomalyLib.preparation.brain.stripped import share_outside_brain, stripped_brain
+from BrainAnomalyLib.preparation.brain.stripped import MOST_OUTSIDE, share_outside_brain, stripped_brain
 
 _SIZES = (1.0, 0.9, 0.78)
 
@@ -53,7 +53,7 @@ def on_zero(scan: Scan, size: float) -> Scan:
 def report(kind: str, shares: list[float]) -> None:
     """One line."""
     rows = f"{np.min(shares):.3f} to {np.max(shares):.3f}" if shares else "none passes for a brain"
-    taken = np.count_nonzero(np.asarray(shares) > 0.14)
+    taken = np.count_nonzero(np.asarray(shares) > MOST_OUTSIDE)
     print(f"{kind}: {len(shares)} images, share outside the brain {rows}, {taken} taken for heads", flush=True)
 
 

@@ -170,3 +170,5 @@ class TestDicom:
         host.click(panel.panel.export.formats["dicom"])
         assert "not in Slicer's database any more" in panel.ui.messageLabel.text
         assert names(folder) == []
+        host.click(panel.panel.export.formats["html"])
+        assert names(folder) == ["Müller_FLAIR_report.html"], "a report needs no images"

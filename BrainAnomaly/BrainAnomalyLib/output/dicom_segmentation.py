@@ -63,7 +63,7 @@ def write_result_segmentation(detection: Detection, path: Path, origin: Origin) 
     """The findings as a format of a result: see ``formats``. Nothing is written where nothing was found."""
     mask = detection.findings.labels > 0
     if mask.any():
-        name = f"BrainAnomaly {detection.detector['name']} {__version__}"
+        name = origin.algorithm or f"BrainAnomaly {detection.detector['name']} {__version__}"
         grid = origin.image_grid or detection.scan.grid
         write_dicom_segmentation(mask, grid, origin.dicom_images(), name, path)
 

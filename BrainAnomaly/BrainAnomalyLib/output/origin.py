@@ -14,13 +14,15 @@ class Origin:
     """``path`` that the scan was read from, None where there is none; or the DICOM ``images`` it was loaded from.
 
     ``image_grid`` is where the images have the scan, None for where the detection has it. ``rejected`` is how many
-    findings the reader has rejected; they are not in the detection any more.
+    findings the reader has rejected; they are not in the detection any more. ``algorithm`` names what made the result,
+    "" for this program.
     """
 
     path: Path | None = None
     images: Sequence[Path] | None = None
     image_grid: Grid | None = None
     rejected: int = 0
+    algorithm: str = ""
 
     def dicom_images(self) -> Sequence[Path]:
         """The DICOM images, none for a scan from other files. Raises ScanError for a folder without a series."""

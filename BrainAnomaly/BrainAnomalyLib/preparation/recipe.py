@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args
 
 from ..errors import OptionsError
-from .brain.methods import AUTOMATIC, CHOICES, weights_identity
+from ..resources import network_identity
+from .brain.methods import AUTOMATIC, CHOICES
 from .intensity.scale import IntensityReference
 from .space.grids import GRIDS
 from .space.registration import RegistrationModel
@@ -30,7 +31,7 @@ class Recipe:
     registration: RegistrationModel = "affine"
     intensity: IntensityReference = "white_matter"
     brain: str = AUTOMATIC
-    brain_weights: str = field(default_factory=weights_identity)
+    brain_weights: str = field(default_factory=lambda: network_identity("BrainMask"))
     version: int = VERSION
 
     def identity(self) -> str:
@@ -50,7 +51,7 @@ def recipe_from_json(values: dict[str, Any]) -> Recipe:
         "registration": get_args(RegistrationModel),
         "intensity": get_args(IntensityReference),
         "brain": CHOICES,
-        "brain_weights": (weights_identity(),),
+        "brain_weights": (network_identity("BrainMask"),),
     }
     for name, choices in allowed.items():
         if getattr(recipe, name) not in choices:

@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import PackageError
 from ...io.geometry import FloatArray, MaskArray
 from ...preparation.space.grids import grid_named
-from ...resources import resources_folder, sha256, verified
+from ...resources import network_identity, resources_folder, verified
 from .structures import NAMES, OUTSIDE, STRUCTURES
 
 if TYPE_CHECKING:
@@ -76,9 +76,8 @@ class StructureNetwork(NamedTuple):
 
 
 def structures_identity() -> str:
-    """SHA-256 of the embedded network's list of hashes: what was calibrated with one knows no other."""
-    listed = resources_folder() / FOLDER / "SHA256SUMS.json"
-    return sha256(listed) if listed.is_file() else ""
+    """What tells the embedded network from others: what was calibrated with one knows no other."""
+    return network_identity(FOLDER)
 
 
 def load_structure_network(device: str = "cpu") -> StructureNetwork:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from importlib import import_module
 
 from ...errors import OptionsError
 from ...io.geometry import MaskArray
 from ...io.volumes import Scan
-from ...resources import resources_folder, sha256
 
 AUTOMATIC, STRIPPED = "auto", "stripped"
 # Module and function, which gives a mask (i, j, k) on the scan's grid or raises BrainAnomalyError.
@@ -27,13 +25,6 @@ def checked_method(method: str) -> str:
     if method not in CHOICES:
         raise OptionsError(f"There is no brain mask method '{method}'.", f"Choose one of {', '.join(CHOICES)}.")
     return method
-
-
-@lru_cache(maxsize=1)
-def weights_identity() -> str:
-    """SHA-256 of the embedded network's list of hashes: other weights, other brains. Empty where it is missing."""
-    listed = resources_folder() / "BrainMask" / "SHA256SUMS.json"
-    return sha256(listed) if listed.is_file() else ""
 
 
 def brain_finder(method: str) -> Callable[[Scan], MaskArray]:

@@ -14,7 +14,7 @@ _SMALLEST_BACKGROUND = 0.3
 _LARGEST_PART = 0.9
 # Scalp and face lie outside the brain: at least 17 % of heads of full size, at most 11 % of 83 stripped brains
 # (Testing/benchmarks/stripped.py); taking a stripped brain for a head would cost its border.
-_MOST_OUTSIDE = 0.14
+MOST_OUTSIDE = 0.14
 # A dark gap and a bright shell about the image, in mm: the network expects a head, and finds the brain in one.
 _SHELL_MM, _SHELL_BRIGHTNESS, _ROOM_VOXELS = (6.0, 14.0), 0.8, 10
 _SPACING_MM = 2.0
@@ -43,7 +43,7 @@ def stripped_brain(scan: Scan) -> MaskArray | None:
 
 def is_head(scan: Scan, mask: MaskArray) -> bool:
     """Whether an image of one value outside ``mask`` (i, j, k) shows a head: the brain found in it is much smaller."""
-    return share_outside_brain(scan, mask) > _MOST_OUTSIDE
+    return share_outside_brain(scan, mask) > MOST_OUTSIDE
 
 
 def share_outside_brain(scan: Scan, mask: MaskArray) -> float:

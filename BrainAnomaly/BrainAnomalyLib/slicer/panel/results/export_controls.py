@@ -49,10 +49,10 @@ class ExportControls:
         for name in _BUTTONS:
             getattr(self._ui, name).enabled = node is not None
         for name, button in self.formats.items():
-            fits = node is not None and (is_from_dicom(node) or not FORMATS[name].needs_dicom)
-            button.enabled = fits
+            lacks_dicom = FORMATS[name].needs_dicom and not (node is not None and is_from_dicom(node))
+            button.enabled = node is not None and not lacks_dicom
             needs = _("{format} needs a scan that was loaded from DICOM.").format(format=_(FORMATS[name].title))
-            button.toolTip = _(FORMATS[name].about) if fits or not FORMATS[name].needs_dicom else needs
+            button.toolTip = needs if lacks_dicom else _(FORMATS[name].about)
 
     def onFolderChanged(self, path: str) -> None:
         """Another folder."""
@@ -76,7 +76,8 @@ class ExportControls:
 
         def write(node: VolumeNode, folder: Path) -> list[Path]:
             rejected = len(self._logic.rejected(node))
-            return [export_format(name, self._logic.detection(node), rejected, node, folder)]
+            record = self._logic.record(node)
+            return [export_format(name, self._logic.detection(node), rejected, node, record, folder)]
 
         self._export(write)
 

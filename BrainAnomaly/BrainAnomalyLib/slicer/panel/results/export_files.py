@@ -17,9 +17,10 @@ from ....findings.table import Findings
 from ....io.geometry import Grid
 from ....io.volumes import write_volume
 from ....output.folder import volumes_of
-from ....output.formats import FORMATS, checked_formats, write_formats
+from ....output.formats import FORMATS, write_formats
 from ....output.origin import Origin
 from ...scene.links import VolumeNode
+from ...scene.run_record import RunRecord
 from ...scene.scene_volumes import local_affine
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
@@ -67,13 +68,15 @@ def export_csv(findings: Findings, rejected: frozenset[int], scan_name: str, fol
         raise _not_written(folder, error) from error
 
 
-def export_format(name: str, detection: Detection, rejected: int, input_node: VolumeNode, folder: Path) -> Path:
+def export_format(
+    name: str, detection: Detection, rejected: int, input_node: VolumeNode, record: RunRecord, folder: Path
+) -> Path:
     """Write the result in a format of ``output.formats`` as ``<scan>_<its file>``. Raises BrainAnomalyError."""
-    images = dicom_files(input_node) if is_from_dicom(input_node) else None
-    origin = Origin(None, images, Grid(detection.scan.grid.shape, local_affine(input_node)), rejected)
+    images = dicom_files(input_node) if FORMATS[name].needs_dicom else None
+    grid = Grid(detection.scan.grid.shape, local_affine(input_node))
+    origin = Origin(None, images, grid, rejected, record.algorithm_name)
     # The scene keeps no brain mask: without one the pictures show the whole head.
     whole = replace(detection, brain_mask=np.ones_like(detection.brain_mask))
-    checked_formats((name,), origin)
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
             write_formats(whole, Path(scratch), (name,), origin)
