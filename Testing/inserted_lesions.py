@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from BrainAnomalyLib.io.geometry import FloatArray, MaskArray, resample
+from BrainAnomalyLib.io.geometry import FloatArray, MaskArray
+from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.io.volumes import read_scan
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 

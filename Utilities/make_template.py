@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "Resources" / "Template"
 sys.path.insert(0, str(ROOT / "BrainAnomaly"))
 
-from BrainAnomalyLib.io.geometry import from_image, resample, to_image
+from BrainAnomalyLib.io.geometry import from_image, to_image
+from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.preparation.space.grids import grid_named
 
 SOURCES = {

@@ -26,9 +26,9 @@ from BrainAnomalyLib.io.geometry import (
     from_transform,
     isotropic_grid,
     regular_grid,
-    resample,
     to_image,
 )
+from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.preparation.brain.network import clean_mask, segment_brain_2mm
 from BrainAnomalyTrainingLib.brain_mask.training import ixi_heads
 

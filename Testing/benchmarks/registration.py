@@ -35,8 +35,8 @@ from BrainAnomalyLib.io.geometry import (
     apply_affine,
     from_image,
     regular_grid,
-    resample,
 )
+from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.preparation.space.registration import Registration, register
 from BrainAnomalyLib.preparation.space.template import load_template
 

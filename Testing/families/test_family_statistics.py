@@ -229,7 +229,7 @@ def test_asymmetry_is_small_in_a_symmetric_brain_and_marks_a_lesion_and_the_plac
 
 
 def test_registration_takes_away_a_tilt_that_mirroring_doubles():
-    from BrainAnomalyLib.io.geometry import resample
+    from BrainAnomalyLib.io.resampling import resample
 
     detector = AsymmetryDetector(AsymmetryConfig(nonlinear=False))
     scan = made_scan(1.0, 0.7, 0.4, detector.recipe)

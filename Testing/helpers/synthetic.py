@@ -8,7 +8,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from BrainAnomalyLib.io.geometry import Affine, FloatArray, Grid, Shape, resample
+from BrainAnomalyLib.io.geometry import Affine, FloatArray, Grid, Shape
+from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.preparation.space.template import load_template
 
 # A folder name that breaks careless path handling.

@@ -8,7 +8,8 @@ import pytest
 import SimpleITK
 
 from BrainAnomalyLib.io import geometry
-from BrainAnomalyLib.io.geometry import Grid, from_image, isotropic_grid, regular_grid, resample, to_image
+from BrainAnomalyLib.io.geometry import Grid, from_image, isotropic_grid, regular_grid, to_image
+from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.preparation.space.orientation import to_ras
 from synthetic import all_orientations, grid_of, noise, oblique
 

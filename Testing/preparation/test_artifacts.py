@@ -9,7 +9,8 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from BrainAnomalyLib.io.geometry import Grid, resample
+from BrainAnomalyLib.io.geometry import Grid
+from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.io.volumes import Scan, read_scan
 from BrainAnomalyLib.preparation.intensity.artifacts import air_level, artifact_warnings, noise_level, white_matter
 from BrainAnomalyLib.preparation.pipeline import prepare

@@ -10,7 +10,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from BrainAnomalyLib.errors import PreparationError
-from BrainAnomalyLib.io.geometry import Grid, apply_affine, from_image, isotropic_grid, resample
+from BrainAnomalyLib.io.geometry import Grid, apply_affine, from_image, isotropic_grid
+from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.preparation.space.quality import registration_quality
 from BrainAnomalyLib.preparation.space.registration import register, rotation_degrees
 from BrainAnomalyLib.preparation.space.template import load_template

@@ -6,7 +6,8 @@ import slicer
 from scene_cases import add_volume, column
 
 from BrainAnomalyLib.detection import DetectionOptions
-from BrainAnomalyLib.io.geometry import Grid, resample
+from BrainAnomalyLib.io.geometry import Grid
+from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.preparation.space.template import load_template
 from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
 from BrainAnomalyLib.slicer.scene.scene_volumes import voxels

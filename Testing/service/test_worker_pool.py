@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from BrainAnomalyLib.devices import available_processors
 from BrainAnomalyLib.errors import Cancelled, DependencyError
-from BrainAnomalyTrainingLib.cache.worker_pool import available_processors, run_tasks
+from BrainAnomalyTrainingLib.cache.worker_pool import run_tasks
 from worker_cases import doubled_unless_deadly, killed_the_first_time, slow, threads_of_torch
 
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="kills processes by signals of POSIX systems")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..detection import Detection, detect
 from ..detectors.registry import detector_for, load_detector
-from ..io.geometry import FloatArray, Grid, MaskArray, resample
+from ..io.geometry import FloatArray, Grid, MaskArray
+from ..io.resampling import resample
 from ..io.volumes import Scan, write_volume
 from ..output.folder import write_results
 from ..preparation.space.template import Template, load_template

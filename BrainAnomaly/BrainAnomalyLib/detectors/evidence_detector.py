@@ -132,9 +132,10 @@ class EvidenceDetector:
         parts = {}
         for name in self.component_names():
             table = fitted[TABLE_PREFIX + name]
-            parts[name] = within(evidence(self.comparable(maps[name], inside, table), table), inside)
+            parts[name] = evidence(self.comparable(maps[name], inside, table)[inside], table)
+        mean = _placed(weighted_evidence(list(parts.values()), self.weights(prepared.shown)), inside)
         return Score(
-            self.joined(weighted_evidence(list(parts.values()), self.weights(prepared.shown)), inside), inside, parts
+            self.joined(mean, inside), inside, {name: _placed(values, inside) for name, values in parts.items()}
         )
 
     def comparable(self, values: FloatArray, inside: MaskArray, table: FloatArray) -> FloatArray:
@@ -168,6 +169,13 @@ def calibrations_by_contrast(first: Contrast, calibration: dict[str, Any] | None
 def within(volume: FloatArray, mask: MaskArray) -> FloatArray:
     """The volume, 0 outside the mask."""
     return np.where(mask, volume, 0.0).astype(np.float32)
+
+
+def _placed(values: FloatArray, mask: MaskArray) -> FloatArray:
+    """The volume with ``values`` (voxels of the mask in order) inside the mask and 0 elsewhere."""
+    volume = np.zeros(mask.shape, dtype=np.float32)
+    volume[mask] = values
+    return volume
 
 
 def _network(part: Package, device: str) -> LearnedDetector:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..io.geometry import FloatArray, resample
+from ..io.geometry import FloatArray
+from ..io.resampling import resample
 from ..preparation.prepared import PreparedScan
 from ..preparation.space.template import load_template
 from .evidence_detector import within

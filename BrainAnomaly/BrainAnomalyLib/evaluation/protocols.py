@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 
 from ..errors import OptionsError
-from ..io.geometry import Array, FloatArray, Grid, MaskArray, isotropic_grid, resample
+from ..io.geometry import Array, FloatArray, Grid, MaskArray, isotropic_grid
+from ..io.resampling import resample
 from .scan import EvaluatedScan, boxed, whole
 
 ThresholdGrid = Literal["linear", "quantile", "fixed", "bisection"]

@@ -1,4 +1,4 @@
-"""Voxel grids in patient space and resampling between them.
+"""Voxel grids in patient space, and images and transforms of SimpleITK on them.
 
 Arrays have axis order (i, j, k), as on disk; affines map voxel indices to RAS millimetres (+x right, +y anterior,
 +z superior). SimpleITK works in LPS and stores axes reversed; the conversion happens here and nowhere else.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,9 @@ FloatArray = NDArray[np.float32]
 MaskArray = NDArray[np.bool_]
 Affine = NDArray[np.float64]
 Shape = tuple[int, int, int]
-Interpolation = Literal["linear", "nearest", "bspline"]
 
 LPS_FROM_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 _AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
-_FWHM_TO_SIGMA = 1.0 / 2.3548200450309493
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +52,13 @@ class Grid:
     def volume_ml(self, mask: Array) -> float:
         """Volume of the voxels of ``mask`` (i, j, k) that are not 0, in mL."""
         return float(np.count_nonzero(mask)) * self.voxel_volume_mm3 / 1000.0
+
+    def part(self, box: tuple[slice, ...]) -> Grid:
+        """The lattice of the voxels that ``box`` (three slices with start and stop, step 1) takes of an array."""
+        affine = self.affine.copy()
+        affine[:3, 3] = apply_affine(self.affine, np.asarray([[side.start for side in box]], dtype=float))[0]
+        i, j, k = (side.stop - side.start for side in box)
+        return Grid((i, j, k), affine)
 
     @property
     def axis_codes(self) -> str:
@@ -166,54 +171,3 @@ def from_transform(transform: SimpleITK.Transform) -> Affine:
         matrix[:3, axis] = np.asarray(transform.TransformPoint(np.eye(3)[axis].tolist())) - origin
     matrix[:3, 3] = origin
     return np.asarray(LPS_FROM_RAS @ matrix @ LPS_FROM_RAS)
-
-
-def resample(
-    array: Array,
-    grid: Grid,
-    onto: Grid,
-    world_map: Affine | None = None,
-    interpolation: Interpolation = "linear",
-    background: float = 0.0,
-) -> Array:
-    """Values of ``array`` (on ``grid``) at the voxels of ``onto``.
-
-    ``world_map`` (4x4, RAS mm) takes a point of ``onto`` to the matching point of ``grid``; identity if None.
-    Coarser targets are smoothed beforehand so that thin structures do not alias (not for ``nearest``).
-    The result keeps the dtype of ``array``; booleans are resampled as nearest unless cast to float first.
-    """
-    import SimpleITK
-
-    world_map = np.eye(4) if world_map is None else world_map
-    image = to_image(array, grid)
-    if interpolation != "nearest" and array.dtype != np.bool_:
-        image = _smooth_for(image, grid, onto, world_map)
-    chosen = "nearest" if array.dtype == np.bool_ else interpolation
-    moved = SimpleITK.Resample(
-        image, to_image_header(onto), to_transform(world_map), _interpolator(chosen), background, image.GetPixelID()
-    )
-    return from_image(moved)[0].astype(array.dtype)
-
-
-def to_image_header(grid: Grid) -> SimpleITK.Image:
-    """An 8-bit image that carries only the geometry of ``grid``."""
-    return to_image(np.zeros(grid.shape, dtype=np.uint8), grid)
-
-
-def _interpolator(name: Interpolation) -> int:
-    import SimpleITK
-
-    known = {"linear": SimpleITK.sitkLinear, "nearest": SimpleITK.sitkNearestNeighbor, "bspline": SimpleITK.sitkBSpline}
-    return int(known[name])
-
-
-def _smooth_for(image: SimpleITK.Image, grid: Grid, onto: Grid, world_map: Affine) -> SimpleITK.Image:
-    """Gaussian smoothing along each source axis that is finer than the target voxels seen along it."""
-    import SimpleITK
-
-    steps = np.abs(np.linalg.inv(grid.affine[:3, :3]) @ world_map[:3, :3] @ onto.affine[:3, :3]).max(axis=1)
-    for axis, step in enumerate(steps):
-        if step > 1.2 and grid.shape[axis] >= 4:
-            sigma = _FWHM_TO_SIGMA * float(np.sqrt(step**2 - 1.0)) * grid.spacing[axis]
-            image = SimpleITK.RecursiveGaussian(image, sigma, direction=axis)
-    return image

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 
 from .. import __version__
 from ..detection import Detection
+from ..devices import processor_count
 from ..errors import OutputError
 from ..findings.slice_profile import SliceProfile
 from ..findings.table import Finding, Findings
@@ -214,13 +216,18 @@ def summary(detection: Detection) -> dict[str, Any]:
 
 
 def _write_all(detection: Detection, pictures: bool, formats: tuple[str, ...], origin: Origin, folder: Path) -> None:
-    for name, array in volumes_of(detection).items():
-        write_volume(folder / f"{name}.nii.gz", array, detection.scan.grid)
-    _write_table(detection, folder / "findings.csv")
-    if pictures:
-        from .overview import overview
+    with ThreadPoolExecutor(processor_count()) as threads:
+        written = [
+            threads.submit(write_volume, folder / f"{name}.nii.gz", array, detection.scan.grid)
+            for name, array in volumes_of(detection).items()
+        ]
+        _write_table(detection, folder / "findings.csv")
+        if pictures:
+            from .overview import overview
 
-        overview(detection, folder / "overview.png")
+            overview(detection, folder / "overview.png")
+        for volume in written:
+            volume.result()
     write_formats(detection, folder, formats, origin)
     files = sorted(path.name for path in folder.iterdir())
     content = {**summary(detection), "files": files}

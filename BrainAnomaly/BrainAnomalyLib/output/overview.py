@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..io.geometry import Array, Grid, inverse, resample
+from ..io.geometry import Array, Grid, inverse
+from ..io.resampling import resample
 from ..preparation.space.grids import grid_named
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ def overview(detection: Detection, path: Path) -> None:
 
     panels = _panels(detection)
     slices = _chosen_slices(panels["Findings"], panels["Scan"])
+    shown = panels["Scan"][panels["Scan"] > 0]
+    brightest = float(np.percentile(shown, 99.5)) if shown.size else 1.0
     figure = Figure(figsize=(3.0 * len(panels), 3.3 * len(slices)), facecolor="black")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(slices), len(panels), squeeze=False)
     for row, index in zip(axes, slices, strict=True):
         for cell, title in zip(row, panels, strict=True):
-            _draw(cell, title, panels, index, detection)
+            _draw(cell, title, panels, index, detection.findings.threshold, brightest)
     title = f"{detection.scan.name}: {detection.detector['title']}. For research, not for diagnosis."
     figure.suptitle(title, color="w")
     figure.tight_layout()
@@ -67,15 +70,16 @@ def _chosen_slices(findings: Array, scan: Array) -> list[int]:
     return sorted(chosen[:_ROWS])
 
 
-def _draw(cell: Any, title: str, panels: dict[str, Array], index: int, detection: Detection) -> None:
+def _draw(cell: Any, title: str, panels: dict[str, Array], index: int, threshold: float, brightest: float) -> None:
     scan = _view(panels["Scan"], index)
-    high = float(np.percentile(panels["Scan"][panels["Scan"] > 0], 99.5)) if (panels["Scan"] > 0).any() else 1.0
     cell.set_axis_off()
     cell.set_title(title, color="w", fontsize=10)
     if title == "Anomaly map":
-        cell.imshow(_view(panels[title], index), cmap="inferno", vmin=0.0, vmax=1.5 * detection.findings.threshold)
+        cell.imshow(_view(panels[title], index), cmap="inferno", vmin=0.0, vmax=1.5 * threshold)
         return
-    cell.imshow(_view(panels[title], index) if title == "Pseudo-healthy" else scan, cmap="gray", vmin=0.0, vmax=high)
+    cell.imshow(
+        _view(panels[title], index) if title == "Pseudo-healthy" else scan, cmap="gray", vmin=0.0, vmax=brightest
+    )
     if title == "Findings" and _view(panels[title], index).any():
         cell.contour(_view(panels[title], index), levels=[0.5], colors=["#ff5555"], linewidths=1.0)
 

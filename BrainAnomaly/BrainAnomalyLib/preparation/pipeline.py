@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import OptionsError, PreparationError
-from ..io.geometry import FloatArray, Grid, MaskArray, resample
+from ..io.geometry import FloatArray, Grid, MaskArray
+from ..io.resampling import resample
 from ..io.volumes import Scan
 from ..progress import Progress, part, silent
 from .brain.mask import BrainMask, find_brain

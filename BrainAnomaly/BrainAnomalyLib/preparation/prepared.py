@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..io.geometry import Affine, FloatArray, Grid, MaskArray, inverse, resample
+from ..io.geometry import Affine, FloatArray, Grid, MaskArray, inverse
+from ..io.resampling import resample
 from ..io.volumes import Contrast
 from .intensity.contrast import ContrastGuess
 from .intensity.scale import IntensityScale
@@ -50,5 +51,10 @@ class PreparedScan:
 
     def to_native(self, volume: FloatArray) -> FloatArray:
         """A template-space volume on the submitted scan's grid, linearly interpolated, 0 outside the brain."""
-        moved = resample(volume, self.template.grid, self.native_grid, world_map=self.template_from_native)
-        return np.where(self.native_brain_mask, moved, 0.0).astype(np.float32)
+        from scipy import ndimage
+
+        found = np.zeros(self.native_grid.shape, dtype=np.float32)
+        for box in ndimage.find_objects(self.native_brain_mask.astype(np.uint8)):
+            moved = resample(volume, self.template.grid, self.native_grid.part(box), self.template_from_native)
+            found[box] = np.where(self.native_brain_mask[box], moved, 0.0)
+        return found

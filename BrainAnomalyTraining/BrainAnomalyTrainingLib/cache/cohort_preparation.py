@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from BrainAnomalyLib.devices import available_processors
 from BrainAnomalyLib.errors import OutputError
 from BrainAnomalyLib.io.volumes import Contrast
 from BrainAnomalyLib.preparation.recipe import Recipe
@@ -20,7 +21,7 @@ from ..cohort.cohort import Cohort, CohortScan, SkippedScan, require_subjects
 from ..cohort.search import find_scans, several_contrasts
 from ..run.run_folder import PICTURES, RunFolder, write_json
 from .cached_scans import CachedScan, CacheOutcome, CacheTask, Status, cache_scan, open_cached, remove_leftovers
-from .worker_pool import available_processors, run_tasks
+from .worker_pool import run_tasks
 
 COHORT_FILE = "cohort.json"
 _SURE_CONTRAST = 0.7

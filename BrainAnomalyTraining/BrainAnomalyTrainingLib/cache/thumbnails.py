@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from BrainAnomalyLib.io.geometry import FloatArray, MaskArray, resample
+from BrainAnomalyLib.io.geometry import FloatArray, MaskArray
+from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.preparation.pipeline import AlignedScan
 from BrainAnomalyLib.preparation.space.template import load_template
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from multiprocessing import connection
 from typing import Generic, TypeVar
 
+from BrainAnomalyLib.devices import available_processors
 from BrainAnomalyLib.errors import DependencyError
 
 Task = TypeVar("Task")
@@ -21,11 +22,6 @@ Result = TypeVar("Result")
 
 _LOOK_UP_SECONDS = 0.5
 _HOPELESS = 3
-
-
-def available_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_tasks(

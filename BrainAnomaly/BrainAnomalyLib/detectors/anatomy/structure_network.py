@@ -84,18 +84,18 @@ def load_structure_network(device: str = "cpu") -> StructureNetwork:
     """The embedded network. Raises PackageError where a file is missing, damaged or of another list of structures."""
     from safetensors.torch import load_file
     from scipy import ndimage
+    from torch.nn.functional import interpolate
 
     folder = resources_folder() / FOLDER
     facts = json.loads(verified(folder, NETWORK_FILE).read_text(encoding="utf-8"))
     if tuple(facts["structures"]) != NAMES:
         raise PackageError("The structure network knows other structures.", "Install BrainAnomaly again.")
     tensors = {name: value.float() for name, value in load_file(verified(folder, WEIGHTS_FILE)).items()}
-    prior = tensors.pop(PLACE_PRIOR).numpy()
+    prior = interpolate(tensors.pop(PLACE_PRIOR)[None], scale_factor=2.0, mode="trilinear")[0].numpy()
     network = build(NetworkSize(tuple(facts["channels"])))
     network.load_state_dict(tensors)
     # Smoothed by 3 mm: the network sees details, the prior says where things may be at all.
-    full = [ndimage.zoom(part, 2, order=1, mode="nearest", grid_mode=True) for part in prior]
-    smooth = np.stack([ndimage.gaussian_filter(part, 1.5) for part in full]).astype(np.float32)
+    smooth = np.stack([ndimage.gaussian_filter(part, 1.5) for part in prior])
     return StructureNetwork(network.to(device).eval(), smooth)
 
 

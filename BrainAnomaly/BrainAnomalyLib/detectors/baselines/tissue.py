@@ -157,11 +157,13 @@ def weighted_quantile(values: FloatArray, weights: NDArray[np.floating], level: 
 
 def eroded_by_mm(mask: MaskArray, distance_mm: float, spacing_mm: float) -> MaskArray:
     """Voxels deeper inside ``mask`` than ``distance_mm``."""
+    import SimpleITK
     from scipy import ndimage
 
     deep = np.zeros_like(mask)
     for box in ndimage.find_objects(mask.astype(np.uint8)):
-        inside = np.pad(mask[box], 1)
-        depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
-        deep[box] = depth > distance_mm
+        outside = SimpleITK.GetImageFromArray(np.pad(~mask[box], 1, constant_values=True).astype(np.uint8))
+        outside.SetSpacing([spacing_mm] * 3)
+        depth = SimpleITK.SignedMaurerDistanceMap(outside, squaredDistance=False, useImageSpacing=True)
+        deep[box] = SimpleITK.GetArrayViewFromImage(depth)[1:-1, 1:-1, 1:-1] > distance_mm
     return deep

@@ -29,7 +29,7 @@ class QuantizedBottleneck(nn.Module):
 
 
 def quantize_bottleneck(network: nn.Module, channels: int, precision: float) -> None:
-    """Put a quantized bottleneck behind the deepest layer of a MONAI U-Net, and a 1 x 1 x 1 convolution behind it."""
+    """Put a quantized bottleneck behind the deepest layer of a residual U-Net, and a 1 x 1 x 1 convolution after."""
     skip = _skip_inside(network.model)
     if skip is None:
         raise ValueError("the network has no skip connection to put a bottleneck under")

@@ -19,16 +19,7 @@ def check_strides(crop: Sequence[int], channels: Sequence[int]) -> None:
 
 
 def slice_unet(seen: int, made: int, channels: Sequence[int], residual_units: int) -> torch.nn.Module:
-    """MONAI's U-Net with instance norm, from ``seen`` to ``made`` channels; every level halves the size."""
-    from monai.networks.nets import UNet
+    """The residual U-Net from ``seen`` to ``made`` channels; every level halves the size."""
+    from .residual_unet import ResidualUNet
 
-    network: torch.nn.Module = UNet(
-        spatial_dims=2,
-        in_channels=seen,
-        out_channels=made,
-        channels=channels,
-        strides=(2,) * (len(channels) - 1),
-        num_res_units=residual_units,
-        norm="INSTANCE",
-    )
-    return network
+    return ResidualUNet(2, seen, made, channels, (2,) * (len(channels) - 1), residual_units)

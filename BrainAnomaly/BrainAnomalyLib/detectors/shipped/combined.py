@@ -7,6 +7,7 @@ deviation from the scan's own healthy structures, which also heals the scan.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -101,21 +102,29 @@ class CombinedDetector(EvidenceDetector):
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
         """The healed brain and every component's map; the networks' grid has voxels of 2 mm."""
         small = self.on_network_grid(prepared)
-        network, asymmetry = self.parts["network"], AsymmetryDetector()
-        found = network.reconstruct(small, part(progress, 0.0, 0.3))
-        healthy = healthy_anatomy(small, part(progress, 0.3, 0.5), network.device)
-        sides = asymmetry.score(small, asymmetry.reconstruct(small, part(progress, 0.5, 0.7)))
-        deviation = weighted_deviation(healthy, small, AnatomyConfig(certainty=self.config.certainty))
-        maps = {
-            self.component_names()[0]: self.anatomy(prepared, part(progress, 0.7, 1.0)),
-            "network": onto(network.score(small, found).anomaly, small, prepared),
-            "asymmetry": onto(cleaned(sides.anomaly, sides.evaluated), small, prepared),
-            DEVIATION: onto(np.abs(deviation), small, prepared),
-        }
+        network = self.parts["network"]
+        with ThreadPoolExecutor(1) as beside:
+            anatomy = beside.submit(self.anatomy, prepared)
+            asymmetry = beside.submit(self._asymmetry, small)
+            found = network.reconstruct(small, part(progress, 0.0, 0.4))
+            healthy = healthy_anatomy(small, part(progress, 0.4, 0.9), network.device)
+            deviation = weighted_deviation(healthy, small, AnatomyConfig(certainty=self.config.certainty))
+            progress("Comparing both sides", 0.9)
+            maps = {
+                self.component_names()[0]: anatomy.result(),
+                "network": onto(network.score(small, found).anomaly, small, prepared),
+                "asymmetry": onto(asymmetry.result(), small, prepared),
+                DEVIATION: onto(np.abs(deviation), small, prepared),
+            }
         correction = onto(small.image - healthy.healed, small, prepared)
         return Reconstruction(within(prepared.image - correction, prepared.brain_mask), parts=maps)
 
-    def anatomy(self, prepared: PreparedScan, progress: Progress = silent) -> FloatArray:
+    def _asymmetry(self, small: PreparedScan) -> FloatArray:
+        asymmetry = AsymmetryDetector()
+        sides = asymmetry.score(small, asymmetry.reconstruct(small))
+        return cleaned(sides.anomaly, sides.evaluated)
+
+    def anatomy(self, prepared: PreparedScan) -> FloatArray:
         """The anatomical map on the recipe's grid."""
         return TissueDetector().score(prepared, None).anomaly
 
@@ -161,10 +170,10 @@ class CombinedT1wDetector(CombinedDetector):
         normative = deviation_map(prepared.image, prepared.brain_mask, normal)
         return super().component_maps(prepared, replace(made, parts={**made.parts, "normative": normative}))
 
-    def anatomy(self, prepared: PreparedScan, progress: Progress = silent) -> FloatArray:
+    def anatomy(self, prepared: PreparedScan) -> FloatArray:
         """The denoising autoencoder's map, cleaned."""
         denoising = self.parts["denoising"]
-        score = denoising.score(prepared, denoising.reconstruct(prepared, progress))
+        score = denoising.score(prepared, denoising.reconstruct(prepared))
         return cleaned(score.anomaly, score.evaluated)
 
     def evaluated(self, prepared: PreparedScan) -> MaskArray:

@@ -22,10 +22,10 @@ from ...io.geometry import (
     from_transform,
     inverse,
     isotropic_grid,
-    resample,
     to_image,
     to_transform,
 )
+from ...io.resampling import resample
 from ...io.volumes import Scan
 from ..space.orientation import to_ras
 from ..space.template import Template, load_template

@@ -8,9 +8,7 @@ SHA-256 is checked first; the JSON beside it names the network's size and nothin
 from __future__ import annotations
 
 import json
-from contextlib import redirect_stdout
 from functools import lru_cache
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ...errors import DependencyError, PackageError
-from ...io.geometry import FloatArray, MaskArray, isotropic_grid, resample
+from ...io.geometry import FloatArray, MaskArray, isotropic_grid
+from ...io.resampling import resample
 from ...io.volumes import Scan
 from ...resources import resources_folder, verified
 from ..space.orientation import to_ras
@@ -40,8 +39,6 @@ _VIEW_MARGIN = 16
 _SMALLEST_VIEW = 96
 _CLOSING_RADIUS = 2.5
 _LARGEST_FEATURES = 512
-# The larger epsilon keeps gradients finite where a whole channel is flat.
-_NORM = {"affine": True, "eps": 1e-3}
 
 
 def weights_folder() -> Path:
@@ -156,12 +153,10 @@ def build_network(description: dict[str, Any]) -> torch.nn.Module:
     """
     features = _checked_features(description)
     try:
-        from monai.networks.nets import BasicUNet
+        from .unet import BrainUNet
     except ImportError as error:
-        raise DependencyError("The brain mask needs PyTorch and MONAI.", "Install them and try again.") from error
-    with redirect_stdout(StringIO()):
-        network: torch.nn.Module = BasicUNet(3, 8, 8, features, norm=("instance", _NORM))
-    return network
+        raise DependencyError("The brain mask needs PyTorch.", "Install it and try again.") from error
+    return BrainUNet(8, features)
 
 
 def predicted(network: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...io.geometry import Array, FloatArray, Grid, MaskArray, isotropic_grid, resample
+from ...io.geometry import Array, FloatArray, Grid, MaskArray, isotropic_grid
+from ...io.resampling import resample
 from ...io.volumes import Scan
 from ..space.orientation import to_ras
 from .size import size_of_a_brain

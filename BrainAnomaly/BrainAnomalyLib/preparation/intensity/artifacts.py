@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...io.geometry import Affine, Array, FloatArray, Grid, MaskArray, resample
+from ...io.geometry import Affine, Array, FloatArray, Grid, MaskArray
+from ...io.resampling import resample
 from ...io.volumes import Scan
 from ..space.template import Template
 
@@ -25,6 +26,8 @@ _LATTICE_MM = 4.0
 _AIR_QUANTILE, _NOISE_IN_AIR = 0.98, 2.5
 # Variance of a voxel minus the mean of its two neighbors, over that of the noise.
 _SECOND_DIFFERENCE = 1.5
+# Median absolute deviation of a normal distribution.
+_MAD_TO_SIGMA = 1.4826
 
 
 def artifact_warnings(scan: Scan, brain: MaskArray, scan_from_template: Affine, template: Template) -> Iterator[str]:
@@ -46,8 +49,6 @@ def noise_level(scan: Scan, white: MaskArray) -> float | None:
 
     Robust, from second differences along the axis with the smallest voxels (after Immerkaer 1996).
     """
-    from scipy import stats
-
     axis = int(np.argmin(scan.grid.spacing))
     image, sure = np.moveaxis(scan.array, axis, 0), np.moveaxis(white, axis, 0)
     inside = sure[:-2] & sure[1:-1] & sure[2:]
@@ -55,7 +56,7 @@ def noise_level(scan: Scan, white: MaskArray) -> float | None:
     if np.count_nonzero(inside) < _FEWEST_VOXELS or level is None:
         return None
     change = (image[1:-1] - (image[:-2] + image[2:]) / 2.0)[inside]
-    spread = float(stats.median_abs_deviation(change, scale="normal"))
+    spread = _MAD_TO_SIGMA * float(np.median(np.abs(change - np.median(change))))
     return spread / float(np.sqrt(_SECOND_DIFFERENCE)) / level
 
 

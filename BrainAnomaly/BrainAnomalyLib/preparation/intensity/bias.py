@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...io.geometry import FloatArray, Grid, MaskArray, from_image, isotropic_grid, resample, to_image
+from ...io.geometry import FloatArray, Grid, MaskArray, from_image, isotropic_grid, to_image
+from ...io.resampling import resample
 
 _WORKING_SPACING_MM = 4.0
 _ITERATIONS = (30, 20, 10)

@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ...io.geometry import Affine, Array, FloatArray, Grid, MaskArray, regular_grid, resample
+from ...io.geometry import Affine, Array, FloatArray, Grid, MaskArray, regular_grid
+from ...io.resampling import resample
 from .template import Template
 
 Verdict = Literal["good", "doubtful", "failed"]

@@ -8,6 +8,7 @@ of its own. Every voxel is used, on one thread: the same scan always gives the s
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from ...devices import processor_count
 from ...errors import PreparationError
 from ...io.geometry import (
     LPS_FROM_RAS,
@@ -27,10 +29,10 @@ from ...io.geometry import (
     apply_affine,
     from_transform,
     isotropic_grid,
-    resample,
     to_image,
     to_transform,
 )
+from ...io.resampling import resample
 from .template import load_template
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ PLAUSIBLE_STRETCH = (0.6, 1.5)
 
 _FINEST_MM = 3.0
 _SEARCH_MM = 8.0
+_SEARCH_BINS = 12
 _DARKEST_TISSUE = 0.3
 _HISTOGRAM_BINS = 24
 # Starts that reach less than this part of the best mutual information are not refined further.
@@ -65,7 +68,7 @@ _REMEDY = "Check the brain mask, or register the scan by hand and prepare it aga
 class Registration:
     """How a scan lies in template space.
 
-    ``scan_from_template`` (4x4) maps template RAS mm to scan RAS mm, as ``geometry.resample`` expects it.
+    ``scan_from_template`` (4x4) maps template RAS mm to scan RAS mm, as ``resample`` expects it.
     ``rotation_degrees`` is the angle between the orientation the scan header claims and the template.
     ``header_suspect``: that angle is so large that the header is probably wrong; left and right cannot be trusted.
     """
@@ -213,7 +216,7 @@ def _search(scan: _Volume, model: RegistrationModel) -> list[_Candidate]:
     """All orientations scored at 8 mm with centers and volumes matched: the best distinct ones, best first."""
     coarse = _at_spacing(scan, _SEARCH_MM)
     template, near = _template_at(_SEARCH_MM)
-    points, values = template.grid.to_world(np.argwhere(near)), template.values[near]
+    points, values = template.grid.to_world(np.argwhere(near)), _bins(template.values[near])
     starts = [_start(rotation, placement) for placement in _placements(coarse, model) for rotation in _orientations()]
     scores = [_expected(start) * _mutual_information(values, points, coarse, start) for start in starts]
     candidates = [_Candidate(start, score) for start, score in zip(starts, scores, strict=True)]
@@ -264,15 +267,20 @@ def _start(rotation: Array, placement: _Placement) -> Affine:
     return start
 
 
-def _mutual_information(fixed: FloatArray, points: Array, scan: _Volume, start: Affine) -> float:
-    """Mutual information (nats) of template values and the scan where ``start`` puts them, inside the field of view."""
+def _bins(values: FloatArray) -> Array:
+    """Histogram bins of values from 0 to 1."""
+    return np.clip((values * _SEARCH_BINS).astype(np.int64), 0, _SEARCH_BINS - 1)
+
+
+def _mutual_information(fixed: Array, points: Array, scan: _Volume, start: Affine) -> float:
+    """Mutual information (nats) of the template's bins and the scan where ``start`` puts them, in the field of view."""
     where = scan.grid.to_index(apply_affine(start, points)).T
     moving = ndimage.map_coordinates(scan.values, where, order=1, mode="constant", cval=-1.0)
     seen = moving >= 0.0
     if np.count_nonzero(seen) < 0.3 * len(seen):
         return 0.0
-    joint = np.histogram2d(fixed[seen], moving[seen], bins=12, range=((0.0, 1.0), (0.0, 1.0)))[0]
-    joint /= joint.sum()
+    pairs = fixed[seen] * _SEARCH_BINS + _bins(moving[seen])
+    joint = np.bincount(pairs, minlength=_SEARCH_BINS**2).reshape(_SEARCH_BINS, _SEARCH_BINS) / len(pairs)
     independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     filled = joint > 0
     return float((joint[filled] * np.log(joint[filled] / independent[filled])).sum())
@@ -307,7 +315,10 @@ def _schedule(model: RegistrationModel) -> tuple[_Level, ...]:
 
 def _refined(candidates: list[_Candidate], scan: _Volume, level: _Level) -> list[_Candidate]:
     moving = _at_spacing(scan, level.spacing_mm)
-    found = [_optimized(candidate, moving, level) for candidate in candidates]
+    _template_at(level.spacing_mm)
+    # Each start on one thread of its own, so that the same scan always gives the same map.
+    with ThreadPoolExecutor(processor_count()) as threads:
+        found = list(threads.map(lambda candidate: _optimized(candidate, moving, level), candidates))
     best = max(candidate.score for candidate in found)
     promising = [candidate for candidate in found if candidate.score > _PROMISING * best]
     return _distinct(sorted(promising, key=lambda candidate: -candidate.score), apart_degrees=10.0)

@@ -73,20 +73,11 @@ class DenoisingDetector(LearnedDetector):
 
     @classmethod
     def build(cls, config: DenoisingConfig) -> torch.nn.Module:
-        """MONAI's 3D U-Net with instance norm and residual units, one channel in and out."""
-        from monai.networks.nets import UNet
-
+        """The residual U-Net in 3D, one channel in and out."""
         from ...networks.bottleneck import quantize_bottleneck
+        from ...networks.residual_unet import ResidualUNet
 
-        network: torch.nn.Module = UNet(
-            spatial_dims=3,
-            in_channels=1,
-            out_channels=1,
-            channels=config.channels,
-            strides=config.strides,
-            num_res_units=config.residual_units,
-            norm="INSTANCE",
-        )
+        network = ResidualUNet(3, 1, 1, config.channels, config.strides, config.residual_units)
         if config.bottleneck_precision > 0.0:
             quantize_bottleneck(network, config.channels[-1], config.bottleneck_precision)
         return network
