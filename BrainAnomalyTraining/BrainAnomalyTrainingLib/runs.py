@@ -16,12 +16,13 @@ from BrainAnomalyLib.packages.read import Package, read_package
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.resources import resources_folder
 from BrainAnomalyLib.service.jobs import in_plain_words
+from BrainAnomalyLib.service.workplace import running_process
 
 from .cache.cached_scans import CachedScan
 from .cache.cohort_preparation import prepare_cohort
 from .calibrate.kinds import calibrated
 from .export.package_export import preset_summary, recalibrated_package
-from .run.run_folder import Event, Paused, RunFolder, running_process
+from .run.run_folder import Event, Paused, RunFolder
 from .training_job import TrainingJob, check_place, run_training, trainable
 
 Listener = Callable[[Event], None] | None

@@ -62,7 +62,7 @@ def opened_again(host, widget):
 
 
 def end(monitor):
-    from BrainAnomalyTrainingLib.run.run_folder import running_process
+    from BrainAnomalyLib.service.workplace import running_process
     from BrainAnomalyTrainingLib.slicer.runs.child_process import kill_tree
 
     process = running_process(monitor.folder)

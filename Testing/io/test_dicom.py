@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
 from BrainAnomalyLib.errors import ScanError
+from BrainAnomalyLib.io.dicom import series_files
 from BrainAnomalyLib.io.geometry import Grid
 from BrainAnomalyLib.io.volumes import read_scan
 from BrainAnomalyLib.preparation.space.orientation import to_ras
@@ -20,6 +23,11 @@ from synthetic import AWKWARD, grid_of
 SHAPE = (16, 18, 12)
 ARRAY = np.random.default_rng(0).integers(1, 1000, SHAPE)
 AXIAL = grid_of(SHAPE, (0.9, 1.1, 5.0), "LPS")
+
+
+def as_another_image(path: Path, copy: Path) -> None:
+    shutil.copy(path, copy)
+    edit(copy, SOPInstanceUID=generate_uid())
 
 
 def edit(path: Path, **values) -> None:
@@ -123,9 +131,9 @@ def test_a_series_without_description_takes_the_folder_name(tmp_path: Path) -> N
 Damage = Callable[[list[Path]], object]
 SLANT: Damage = lambda paths: [shifted(path, 0.8 * index) for index, path in enumerate(paths)]  # noqa: E731
 DAMAGES: dict[str, tuple[Damage, str]] = {
-    "missing slice": (lambda paths: paths[5].unlink(), "missing slices"),
-    "missing second slice": (lambda paths: paths[1].unlink(), "missing slices"),
-    "same position twice": (lambda paths: shutil.copy(paths[3], paths[3].with_name("again")), "one position"),
+    "three missing slices": (lambda paths: [paths[k].unlink() for k in (4, 5, 6)], "missing slices"),
+    "two gaps": (lambda paths: [paths[k].unlink() for k in (3, 6)], "missing slices"),
+    "same position twice": (lambda paths: as_another_image(paths[3], paths[3].with_name("again")), "one position"),
     "pixels cut short": (lambda paths: paths[5].write_bytes(paths[5].read_bytes()[:-300]), "cannot be read"),
     "header cut short": (lambda paths: paths[-1].write_bytes(paths[-1].read_bytes()[:400]), "damaged or cut short"),
     "start cut short": (lambda paths: paths[0].write_bytes(paths[0].read_bytes()[:180]), "damaged or cut short"),
@@ -153,12 +161,61 @@ def test_unusable_series(tmp_path: Path, damage: str) -> None:
     assert caught.value.remedy
 
 
-def test_two_series_are_named(tmp_path: Path) -> None:
-    write_series(tmp_path, ARRAY, AXIAL, description="T1 3D")
-    write_series(tmp_path, ARRAY, AXIAL, names=[f"b{index}" for index in range(SHAPE[2])], description="FLAIR ax")
-    with pytest.raises(ScanError, match=r"2 series \(.*FLAIR ax.*\)") as caught:
+@pytest.mark.parametrize("missing", [(5,), (1,), (9,), (4, 5)])
+def test_one_gap_of_up_to_two_slices_is_bridged(tmp_path: Path, missing: tuple[int, ...]) -> None:
+    ramp = (np.arange(math.prod(SHAPE)).reshape(SHAPE) // 7).astype(np.uint16)
+    paths = write_series(tmp_path, ramp, AXIAL)
+    whole = read_scan(tmp_path)
+    for index in missing:
+        paths[index].unlink()
+    scan = read_scan(tmp_path)
+    assert scan.grid.same_as(whole.grid, tolerance_mm=1e-3)
+    assert np.allclose(scan.array, whole.array, atol=1.0)
+    (said,) = scan.warnings
+    assert "interpolated" in said
+    assert f"behind slice {missing[0]} " in said or f"behind slice {SHAPE[2] - 1 - missing[-1]} " in said
+
+
+def test_an_image_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, ARRAY, AXIAL)
+    whole = read_scan(tmp_path)
+    for index in (0, 3, 7):
+        shutil.copy(paths[index], tmp_path / f"again{index}")
+    scan = read_scan(tmp_path)
+    assert np.array_equal(scan.array, whole.array)
+    assert scan.grid.same_as(whole.grid)
+    assert scan.warnings == ()
+    assert len(series_files(tmp_path)) == SHAPE[2]
+
+
+def two_series(folder: Path) -> None:
+    """The smaller one has the smaller number."""
+    names = [f"b{index}" for index in range(6)]
+    half = Grid((*SHAPE[:2], 6), AXIAL.affine)
+    write_series(folder, ARRAY[..., :6], half, names=names, description="localizer", SeriesNumber=1)
+    write_series(folder, ARRAY, AXIAL, description="T1 3D", SeriesNumber=20, SeriesDate="20260131", SliceThickness=5)
+
+
+def test_two_series_are_listed_by_number(tmp_path: Path) -> None:
+    two_series(tmp_path)
+    with pytest.raises(ScanError) as caught:
         read_scan(tmp_path)
-    assert "T1 3D" in caught.value.message
+    first, second = caught.value.message.splitlines()[1:]
+    assert first.startswith("  1. localizer, 16 x 18 x 6 voxels")
+    assert second == "  2. T1 3D, 16 x 18 x 12 voxels, 1.1 x 0.9 x 5 mm, 2026-01-31"
+    assert "number 2 is the largest volume" in caught.value.remedy
+
+
+def test_one_of_two_series_is_chosen_by_number_or_uid(tmp_path: Path) -> None:
+    two_series(tmp_path)
+    by_number = read_scan(tmp_path, series="2")
+    uid = str(pydicom.dcmread(series_files(tmp_path, "2")[0]).SeriesInstanceUID)
+    assert by_number.name == read_scan(tmp_path, series=uid).name == "T1 3D"
+    assert by_number.array.shape == SHAPE
+    assert read_scan(tmp_path, series="1").name == "localizer"
+    for wrong in ("0", "3", "1.2.3"):
+        with pytest.raises(ScanError, match=rf"no series '{wrong}'"):
+            read_scan(tmp_path, series=wrong)
 
 
 def test_a_folder_without_dicom(tmp_path: Path) -> None:

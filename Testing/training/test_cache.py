@@ -19,6 +19,7 @@ import torch
 from BrainAnomalyLib.errors import Cancelled, OutputError
 from BrainAnomalyLib.io.geometry import to_image
 from BrainAnomalyLib.preparation.recipe import Recipe
+from BrainAnomalyLib.service.workplace import host_name
 from BrainAnomalyTrainingLib.cache.cached_scans import (
     CachedScan,
     CacheTask,
@@ -29,7 +30,7 @@ from BrainAnomalyTrainingLib.cache.cached_scans import (
 )
 from BrainAnomalyTrainingLib.cache.cohort_preparation import prepare_cohort, prepared_reports, read_cohort
 from BrainAnomalyTrainingLib.cohort.cohort import CohortError, CohortScan
-from BrainAnomalyTrainingLib.run.run_folder import EVENTS, RunFolder, ask, host_name, read_events
+from BrainAnomalyTrainingLib.run.run_folder import EVENTS, RunFolder, ask, read_events
 from BrainAnomalyTrainingLib.train.sampling import training_batch
 from dicom_series import write_series
 from prepared_cohorts import COARSE, coarse_box, coarse_brain

@@ -12,16 +12,9 @@ import numpy as np
 import pytest
 
 from BrainAnomalyLib.errors import Cancelled, OutputError
-from BrainAnomalyTrainingLib.run import run_folder
-from BrainAnomalyTrainingLib.run.run_folder import (
-    EVENTS,
-    PROCESS,
-    Paused,
-    RunFolder,
-    ask,
-    read_events,
-    running_process,
-)
+from BrainAnomalyLib.service import workplace
+from BrainAnomalyLib.service.workplace import PROCESS, running_process
+from BrainAnomalyTrainingLib.run.run_folder import EVENTS, Paused, RunFolder, ask, read_events
 from synthetic import AWKWARD
 
 
@@ -173,8 +166,8 @@ def test_without_psutil_processes_are_still_told_dead_from_alive(tmp_path, monke
     monkeypatch.setitem(sys.modules, "psutil", None)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    assert run_folder.is_running(os.getpid())
-    assert not run_folder.is_running(ended.pid) or os.name == "nt"
+    assert workplace.is_running(os.getpid())
+    assert not workplace.is_running(ended.pid) or os.name == "nt"
 
 
 def test_the_users_wishes_are_obeyed(tmp_path):

@@ -17,7 +17,8 @@ from BrainAnomalyLib.detection import detect
 from BrainAnomalyLib.detectors.registry import load_detector, trainable_names
 from BrainAnomalyLib.io.volumes import Scan
 from BrainAnomalyLib.packages.read import read_package
-from BrainAnomalyTrainingLib.run.run_folder import ask, read_events, running_process
+from BrainAnomalyLib.service.workplace import running_process
+from BrainAnomalyTrainingLib.run.run_folder import ask, read_events
 from BrainAnomalyTrainingLib.training_commands import main
 from engine_process import training_variables
 from prepared_cohorts import COARSE, coarse_brain

@@ -134,6 +134,7 @@ def _job(options: argparse.Namespace) -> DetectionJob:
         device=options.device,
         pictures=not options.no_pictures,
         formats=tuple(options.write),
+        series=options.series,
     )
 
 
@@ -193,6 +194,7 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
         "--brain-mask", choices=BRAIN_MASK_METHODS, help="how to find the brain (default: the detector's)"
     )
     parser.add_argument("--contrast", choices=CONTRASTS, default="unknown", help="what the scan shows")
+    parser.add_argument("--series", metavar="N|UID", help="of several DICOM series in a folder: number or UID")
     parser.add_argument("--device", choices=get_args(Device), default="auto", help="where networks run")
     parser.add_argument("--no-pictures", action="store_true", help="no overview picture")
     parser.add_argument(

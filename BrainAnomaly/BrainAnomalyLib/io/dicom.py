@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DependencyError, ScanError
+from .dicom_series import one_series
 from .geometry import LPS_FROM_RAS, Array, Grid, from_image
 
 if TYPE_CHECKING:
     import SimpleITK
 
 
-def read_series(folder: Path) -> tuple[Array, Grid, str]:
-    """Array (i, j, k), grid (RAS mm) and series description of the DICOM series in ``folder``.
+def read_series(folder: Path, chosen: str | None = None) -> tuple[Array, Grid, str, list[str]]:
+    """Array (i, j, k), grid (RAS mm), description and warnings of the DICOM series in ``folder``.
 
-    A folder with several image series is refused by name, so that nobody reads the wrong one. Raises ScanError.
+    A folder with several image series is refused with a list of them unless one is ``chosen`` by its number there or
+    its UID, so that nobody reads the wrong one. An image that is there twice counts once; up to two slices missing at
+    one place are interpolated and said. Raises ScanError.
     """
     headers = _headers(folder)
-    files = _one_series(folder, headers)
+    files = _without_copies(one_series(folder, headers, chosen), headers)
     series = [headers[path] for path in files]
     _check_kind(series, folder)
     frames = _frames(series[0], folder) if len(series) == 1 and _is_multi_frame(series[0]) else series
     _check_uniform(frames, folder)
-    order = _order(frames, folder)
+    order, gap = _order(frames, folder)
     if frames is series:
-        array, grid = from_image(_read([str(files[index]) for index in order], folder))
+        array = from_image(_read([str(files[index]) for index in order], folder))[0]
     else:
-        image = _read(str(files[0]), folder)
-        stored = _rescaled(from_image(image)[0], frames)
-        array, grid = stored[:, :, order], _grid([frames[index] for index in order])
-    return array, grid, str(series[0].get("SeriesDescription", "") or folder.name)
+        array = _rescaled(from_image(_read(str(files[0]), folder))[0], frames)[:, :, order]
+    ordered, name = [frames[index] for index in order], str(series[0].get("SeriesDescription", "") or folder.name)
+    if gap is None:
+        return array, _grid(ordered, len(ordered)), name, []
+    return _bridged(array, gap), _grid(ordered, len(ordered) + gap.missing), name, [gap.sentence()]
 
 
-def series_files(folder: Path) -> list[Path]:
-    """The image files of the one series in ``folder``. Raises ScanError as ``read_series`` does."""
-    return _one_series(folder, _headers(folder))
+def series_files(folder: Path, chosen: str | None = None) -> list[Path]:
+    """The image files of the series that ``read_series`` reads. Raises ScanError as it does."""
+    headers = _headers(folder)
+    return _without_copies(one_series(folder, headers, chosen), headers)
 
 
 def _read(files: str | list[str], folder: Path) -> SimpleITK.Image:
@@ -97,17 +102,12 @@ def _damaged(path: Path) -> ScanError:
     return ScanError(f"The DICOM file '{path}' is damaged or cut short.", _AGAIN)
 
 
-def _one_series(folder: Path, headers: dict[Path, Any]) -> list[Path]:
-    series: dict[str, list[Path]] = {}
-    for path, header in headers.items():
-        series.setdefault(str(header.SeriesInstanceUID), []).append(path)
-    if len(series) > 1:
-        names = [str(headers[files[0]].get("SeriesDescription", "unnamed")) for files in series.values()]
-        raise ScanError(
-            f"The folder '{folder}' holds {len(series)} series ({', '.join(names[:6])}).",
-            "Put one series into a folder of its own.",
-        )
-    return next(iter(series.values()))
+def _without_copies(files: list[Path], headers: dict[Path, Any]) -> list[Path]:
+    """One file for each image: copies of it have its UID."""
+    images: dict[str, Path] = {}
+    for path in files:
+        images.setdefault(str(headers[path].get("SOPInstanceUID", "") or path), path)
+    return list(images.values())
 
 
 def _check_kind(headers: list[Any], folder: Path) -> None:
@@ -165,15 +165,37 @@ def _group(name: str, shared: Any, own: Any) -> Any:
     return getattr(own if name in own else shared, name)[0]
 
 
-def _grid(ordered: list[Any]) -> Grid:
-    """The RAS grid of slices in order, from their headers (LPS mm)."""
+def _grid(ordered: list[Any], count: int) -> Grid:
+    """The RAS grid of ``count`` slices from the first to the last of ``ordered``, by their headers (LPS mm)."""
     row, column = np.asarray(ordered[0].ImageOrientationPatient, dtype=float).reshape(2, 3)
     first, last = (np.asarray(ordered[index].ImagePositionPatient, dtype=float) for index in (0, -1))
     between_rows, between_columns = (float(value) for value in ordered[0].PixelSpacing)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * between_columns, column * between_rows
-    affine[:3, 2], affine[:3, 3] = (last - first) / (len(ordered) - 1), first
-    return Grid((int(ordered[0].Columns), int(ordered[0].Rows), len(ordered)), LPS_FROM_RAS @ affine)
+    affine[:3, 2], affine[:3, 3] = (last - first) / max(count - 1, 1), first
+    return Grid((int(ordered[0].Columns), int(ordered[0].Rows), count), LPS_FROM_RAS @ affine)
+
+
+class _Gap(NamedTuple):
+    """``missing`` slices behind the one of index ``behind`` in order."""
+
+    behind: int
+    missing: int
+
+    def sentence(self) -> str:
+        """What the reader should know."""
+        slices = "One slice is" if self.missing == 1 else f"{self.missing} slices are"
+        filled = "it was" if self.missing == 1 else "they were"
+        return f"{slices} missing behind slice {self.behind + 1} of the series; {filled} interpolated."
+
+
+def _bridged(array: Array, gap: _Gap) -> Array:
+    """Slices (i, j, k) with those of the gap in a straight line between its neighbors."""
+    before, after = (array[:, :, gap.behind + step].astype(np.float32) for step in (0, 1))
+    shares = np.arange(1, gap.missing + 1) / (gap.missing + 1.0)
+    between = before[..., None] * (1.0 - shares) + after[..., None] * shares
+    parts = (array[:, :, : gap.behind + 1], between, array[:, :, gap.behind + 1 :])
+    return np.concatenate(parts, axis=2).astype(np.float32)
 
 
 def _check_uniform(headers: list[Any], folder: Path) -> None:
@@ -193,12 +215,17 @@ def _check_uniform(headers: list[Any], folder: Path) -> None:
 _GEOMETRY = {"Rows": 1, "Columns": 1, "PixelSpacing": 2, "ImageOrientationPatient": 6}
 _SAME = 1e-3
 _LARGEST_SLANT_MM = 0.1
+# A gap is bridged in a volume only.
+_MOST_MISSING, _FEWEST_STEPS = 2, 8
 
 
-def _order(headers: list[Any], folder: Path) -> list[int]:
-    """Indices by position along the slice normal; a gap, a repeated position or a slanted stack is refused."""
+def _order(headers: list[Any], folder: Path) -> tuple[list[int], _Gap | None]:
+    """Indices by position along the slice normal and the one small gap, if any.
+
+    Larger or several gaps, a repeated position or a slanted stack are refused.
+    """
     if len(headers) == 1:
-        return [0]
+        return [0], None
     row, column = np.asarray(headers[0].ImageOrientationPatient, dtype=float).reshape(2, 3)
     corners = _corners(headers, folder)
     if np.ptp(corners @ np.stack([row, column]).T, axis=0).max() > _LARGEST_SLANT_MM:
@@ -207,9 +234,20 @@ def _order(headers: list[Any], folder: Path) -> list[int]:
     steps = np.diff(np.sort(heights))
     if steps.min() < _SAME:
         raise ScanError(f"The DICOM series in '{folder}' has several images at one position.", "Give one volume of it.")
-    if steps.max() > 1.1 * float(np.median(steps)) + _SAME:
+    return [int(index) for index in np.argsort(heights)], _gap(steps, folder)
+
+
+def _gap(steps: NDArray[np.float64], folder: Path) -> _Gap | None:
+    """The one place where up to two slices are missing, by the distances of neighbors; more are refused."""
+    usual = float(np.median(steps))
+    wide = np.flatnonzero(steps > 1.1 * usual + _SAME)
+    if not len(wide):
+        return None
+    missing = round(float(steps[wide[0]]) / usual) - 1
+    whole = abs(float(steps[wide[0]]) - (missing + 1) * usual) < 0.1 * usual
+    if len(wide) > 1 or len(steps) < _FEWEST_STEPS or not whole or not 1 <= missing <= _MOST_MISSING:
         raise ScanError(f"The DICOM series in '{folder}' has missing slices.", _AGAIN)
-    return [int(index) for index in np.argsort(heights)]
+    return _Gap(int(wide[0]), missing)
 
 
 def _corners(headers: list[Any], folder: Path) -> NDArray[np.float64]:

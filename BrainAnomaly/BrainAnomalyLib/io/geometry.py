@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,25 @@ LPS_FROM_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 _AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
+class Forms(NamedTuple):
+    """What a NIfTI header states: two 4x4 affines (RAS mm) with their codes; None where the code is 0."""
+
+    qform: Affine | None
+    qform_code: int
+    sform: Affine | None
+    sform_code: int
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A lattice of voxels: its shape (i, j, k) and the 4x4 affine from voxel indices to RAS mm."""
+    """A lattice of voxels: its shape (i, j, k) and the 4x4 affine from voxel indices to RAS mm.
+
+    ``forms`` are those of the file where they say more than the affine (see ``io.forms``).
+    """
 
     shape: Shape
     affine: Affine
+    forms: Forms | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -119,11 +132,12 @@ def regular_grid(shape: Shape, spacing_mm: float, center: Sequence[float] | Arra
 
 
 def isotropic_grid(grid: Grid, spacing_mm: float) -> Grid:
-    """The same field of view along the same axes with isotropic voxels of ``spacing_mm``."""
+    """The same field of view along the same axes, made rectangular, with isotropic voxels of ``spacing_mm``."""
     extent = np.asarray(grid.shape) * np.asarray(grid.spacing)
     counts = np.maximum(1, np.round(extent / spacing_mm)).astype(int)
+    left, _, right = np.linalg.svd(grid.direction)
     affine = np.eye(4)
-    affine[:3, :3] = grid.direction * spacing_mm
+    affine[:3, :3] = (left @ right) * spacing_mm
     affine[:3, 3] = grid.center - affine[:3, :3] @ ((counts - 1.0) / 2.0)
     return Grid((int(counts[0]), int(counts[1]), int(counts[2])), affine)
 

@@ -18,6 +18,8 @@ from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
+from .geometry import MaskArray
+
 Fault = Literal["", "incomplete", "not finite", "NIfTI-2"]
 _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
@@ -90,6 +92,27 @@ def _content(header: bytes) -> _Content | None:
             float_type = order + _FLOATS[kind] if kind in _FLOATS else None
             return _Content(max(int(start), _HEADER_SIZE), voxels * bits // 8, float_type)
     return None
+
+
+def read_header(path: Path) -> bytes:
+    """The first 348 bytes of a .nii or .nii.gz file, unpacked."""
+    with gzip.open(path) if is_compressed(path) else path.open("rb") as stream:
+        return stream.read(_HEADER_SIZE)
+
+
+def byte_order(header: bytes) -> str:
+    """``<`` or ``>``: in which order a NIfTI-1 header says its own size."""
+    return "<" if struct.unpack_from("<i", header)[0] == _HEADER_SIZE else ">"
+
+
+def not_finite(path: Path) -> MaskArray:
+    """Which stored values of a sound file are NaN or infinite, in the file's order (first axis fastest)."""
+    with gzip.open(path) if is_compressed(path) else path.open("rb") as stream:
+        content = _content(stream.read(_HEADER_SIZE))
+        if content is None or content.float_type is None:
+            return np.zeros(0, dtype=np.bool_)
+        stream.read(content.start - _HEADER_SIZE)
+        return np.asarray(~np.isfinite(np.frombuffer(stream.read(content.size), dtype=content.float_type)))
 
 
 def _chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from ..errors import OutputError, ScanError
+from .forms import (
+    MOST_SLANTED_COSINE,
+    read_slanted,
+    slant_cosine,
+    too_slanted,
+    with_forms,
+    write_with_forms,
+)
 from .geometry import Array, FloatArray, Grid, MaskArray, from_image, to_image
-from .nifti import as_named, nifti_fault
+from .nifti import as_named, nifti_fault, not_finite
+from .unknown_values import with_values
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -28,35 +37,52 @@ _NIFTI = (".nii", ".nii.gz")
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """One 3D brain scan: float32 values (i, j, k) on ``grid`` (RAS mm), its contrast if known, and its name."""
+    """One 3D brain scan: float32 values (i, j, k) on ``grid`` (RAS mm), its contrast if known, and its name.
+
+    ``warnings``: what the reader should know of how the file was understood.
+    """
 
     array: FloatArray
     grid: Grid
     contrast: Contrast = "unknown"
     name: str = "scan"
+    warnings: tuple[str, ...] = ()
 
 
-def read_scan(path: str | Path, contrast: Contrast = "unknown") -> Scan:
-    """Read NIfTI, NRRD, MetaImage, MGZ or a folder with one DICOM series as a checked scan.
+class FromFile(NamedTuple):
+    """What a file or folder holds (i, j, k), where, its name, and what to tell of how it was understood."""
 
+    array: Array
+    grid: Grid
+    name: str
+    warnings: Sequence[str] = ()
+
+
+def read_scan(path: str | Path, contrast: Contrast = "unknown", series: str | None = None) -> Scan:
+    """Read NIfTI, NRRD, MetaImage, MGZ or a folder with DICOM images as a checked scan.
+
+    ``series`` chooses one of several in a folder: its number in the list that the refusal gives, or its UID.
     Raises ScanError, in plain words, for what is missing, truncated, of another kind, or not one 3D gray image.
     """
     path = Path(path)
     with _opening(path):
         if not path.exists():
             raise ScanError(f"There is no file or folder '{path}'.", "Check the path.")
-        array, grid, name = _read_folder(path) if path.is_dir() else (*_read_file(path), stem(path))
-    return checked_scan(array, grid, contrast, name)
+        found = _read_folder(path, series) if path.is_dir() else _read_file(path)
+    return checked_scan(found.array, found.grid, contrast, found.name, found.warnings)
 
 
-def checked_scan(array: Array, grid: Grid, contrast: Contrast = "unknown", name: str = "scan") -> Scan:
+def checked_scan(
+    array: Array, grid: Grid, contrast: Contrast = "unknown", name: str = "scan", warnings: Sequence[str] = ()
+) -> Scan:
     """A Scan of any 3D numeric array, after the checks that every door needs. Raises ScanError."""
     _check_shape(array, name)
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(array, dtype=np.float32)
+    values, filled = with_values(values, name)
     _check_values(values, name)
     _check_affine(grid, name)
-    return Scan(values, grid, contrast, name)
+    return Scan(values, grid, contrast, name, (*warnings, *filled))
 
 
 def read_mask(path: str | Path, scan: Scan, may_be_empty: bool = False) -> MaskArray:
@@ -65,8 +91,8 @@ def read_mask(path: str | Path, scan: Scan, may_be_empty: bool = False) -> MaskA
     with _opening(path):
         if not path.is_file():
             raise ScanError(f"There is no mask file '{path}'.", "Check the path.")
-        array, grid = _read_file(path)
-    return checked_mask(array, grid, scan, stem(path), may_be_empty)
+        found = _read_file(path)
+    return checked_mask(found.array, found.grid, scan, found.name, may_be_empty)
 
 
 def checked_mask(array: Array, grid: Grid, scan: Scan, name: str = "mask", may_be_empty: bool = False) -> MaskArray:
@@ -93,8 +119,11 @@ def write_volume(path: str | Path, array: Array, grid: Grid) -> None:
 
     path = Path(path)
     try:
-        SimpleITK.WriteImage(to_image(array, grid), str(path), useCompression=True)
-    except RuntimeError as error:
+        if grid.forms is not None and path.name.lower().endswith(_NIFTI):
+            write_with_forms(path, array, grid.forms)
+        else:
+            SimpleITK.WriteImage(to_image(array, grid), str(path), useCompression=True)
+    except (RuntimeError, OSError) as error:
         raise OutputError(f"'{path}' could not be written.", "Check free disk space and permissions.") from error
 
 
@@ -116,13 +145,20 @@ def _opening(path: Path) -> Iterator[None]:
         raise ScanError(f"'{path}' cannot be opened: {reason}.", "Check the path and its permissions.") from error
 
 
-def _read_folder(path: Path) -> tuple[Array, Grid, str]:
+def read_array(path: Path) -> tuple[Array, Grid]:
+    """Any volume file's values and grid, unchecked but for one 3D gray image. Raises ScanError."""
+    with _opening(path):
+        found = _read_file(path)
+    return found.array, found.grid
+
+
+def _read_folder(path: Path, series: str | None) -> FromFile:
     from .dicom import read_series
 
-    return read_series(path)
+    return FromFile(*read_series(path, series))
 
 
-def _read_file(path: Path) -> tuple[Array, Grid]:
+def _read_file(path: Path) -> FromFile:
     if not path.name.lower().endswith(READABLE):
         raise ScanError(
             f"'{path.name}' is not a file type this program reads.",
@@ -130,42 +166,49 @@ def _read_file(path: Path) -> tuple[Array, Grid]:
         )
     if path.stat().st_size == 0:
         raise ScanError(f"'{path.name}' is an empty file.", "Copy or export the scan again.")
-    return _read_freesurfer(path) if path.name.lower().endswith(_FREESURFER) else _read_with_simpleitk(path)
-
-
-def _read_with_simpleitk(path: Path) -> tuple[Array, Grid]:
-    import SimpleITK
-
-    if path.name.lower().endswith(_NIFTI):
-        _check_nifti(path)
-    try:
+    name = path.name.lower()
+    if name.endswith(_FREESURFER):
+        return FromFile(*_read_freesurfer(path), stem(path))
+    if name.endswith(_NIFTI):
         with as_named(path) as file:
-            image = SimpleITK.ReadImage(str(file))
-    except RuntimeError as error:
-        raise _unreadable(path, str(error)) from error
-    return from_image(_gray_3d(image, path.name))
+            return _read_nifti(file, path)
+    return FromFile(*from_image(_read_with_simpleitk(path, path)), stem(path))
 
 
-def _check_nifti(path: Path) -> None:
-    fault = nifti_fault(path)
-    if fault == "not finite":
-        raise _not_finite(path.name)
+def _read_nifti(file: Path, path: Path) -> FromFile:
+    """``file`` is ``path``, or a copy of it with a name that says how it is stored."""
+    fault = nifti_fault(file)
     if fault == "NIfTI-2":
         raise ScanError(f"'{path.name}' is a NIfTI-2 file.", "Convert it to NIfTI-1.")
-    if fault:
-        raise _unreadable(path, fault)
+    if fault and fault != "not finite":
+        raise _unreadable(path)
+    try:
+        image = _read_with_simpleitk(file, path)
+    except _SlantedAxes:
+        array, grid, notes = read_slanted(file)
+    else:
+        array, grid = from_image(image)
+        grid, notes = with_forms(file, grid)
+    if fault == "not finite" and array.dtype.kind == "f":
+        array = np.where(not_finite(file).reshape(array.shape, order="F"), np.nan, array)
+    return FromFile(array, grid, stem(path), notes)
 
 
-def _not_finite(name: str) -> ScanError:
-    return ScanError(f"'{name}' contains NaN or infinite values.", "Replace them by 0 or export again.")
+class _SlantedAxes(Exception):
+    """SimpleITK reads no file whose axes are not at right angles."""
 
 
-def _unreadable(path: Path, reason: str) -> ScanError:
-    if "orthonormal" in reason:
-        return ScanError(
-            f"'{path.name}' has a sheared orientation matrix, which no scanner produces.",
-            "Resample it to a rectangular grid, or export the original scan again.",
-        )
+def _read_with_simpleitk(file: Path, path: Path) -> SimpleITK.Image:
+    import SimpleITK
+
+    try:
+        image = SimpleITK.ReadImage(str(file))
+    except RuntimeError as error:
+        raise _SlantedAxes if "orthonormal" in str(error) else _unreadable(path) from error
+    return _gray_3d(image, path.name)
+
+
+def _unreadable(path: Path) -> ScanError:
     return ScanError(
         f"'{path.name}' cannot be read: it is damaged, cut short, or not what its extension says.",
         "Copy or export the scan again.",
@@ -201,7 +244,7 @@ def _read_freesurfer(path: Path) -> tuple[Array, Grid]:
         image = nibabel.freesurfer.mghformat.MGHImage.from_filename(path)
         array = np.asanyarray(image.dataobj)
     except Exception as error:  # nibabel raises many kinds for damaged files
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path) from error
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     _check_shape(array, path.name)
@@ -223,8 +266,6 @@ def _check_shape(array: Array, name: str) -> None:
 
 
 def _check_values(values: FloatArray, name: str) -> None:
-    if not np.isfinite(values).all():
-        raise _not_finite(name)
     if float(values.min()) == float(values.max()):
         raise ScanError(f"'{name}' has the same value everywhere.", "Export the scan again.")
 
@@ -238,8 +279,8 @@ def _check_affine(grid: Grid, name: str) -> None:
         )
     if not np.isfinite(grid.affine).all() or abs(np.linalg.det(columns)) < 1e-6:
         raise ScanError(f"'{name}' has no usable voxel size or orientation.", "Export the scan again.")
-    if np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > 1e-2:
-        raise _unreadable(Path(name), "orthonormal")
+    if slant_cosine(grid.affine) > MOST_SLANTED_COSINE:
+        raise too_slanted(name)
     if max(np.asarray(grid.shape) * np.asarray(grid.spacing)) > 1000.0 or max(grid.spacing) > 20.0:
         raise ScanError(
             f"'{name}' has voxels of {_size(tuple(round(s, 2) for s in grid.spacing))} mm, not those of a brain scan.",

@@ -22,11 +22,11 @@ import numpy as np
 from .. import __version__
 from ..detection import Detection
 from ..devices import processor_count
-from ..errors import OutputError
+from ..errors import OutputError, ScanError
 from ..findings.slice_profile import SliceProfile
 from ..findings.table import Finding, Findings
-from ..io.geometry import Array, FloatArray, from_image
-from ..io.volumes import Scan, write_volume
+from ..io.geometry import Array, FloatArray
+from ..io.volumes import Scan, read_array, write_volume
 from ..preparation.intensity.contrast import ContrastGuess
 from ..preparation.space.quality import RegistrationQuality
 from ..scoring.guard import Guard, ScanScore
@@ -44,7 +44,7 @@ def write_results(
     folder: str | Path,
     pictures: bool = True,
     formats: Sequence[str] = (),
-    source: Path | None = None,
+    source: Path | Origin | None = None,
 ) -> Path:
     """Write all results into ``folder`` and return it; also in ``formats``, for which ``source`` is the scan's path.
 
@@ -53,7 +53,8 @@ def write_results(
     run into the same folder mends. Raises OutputError.
     """
     folder = check_folder(folder)
-    fill = partial(_write_all, detection, pictures, checked_formats(formats, Origin(source)), Origin(source))
+    origin = source if isinstance(source, Origin) else Origin(source)
+    fill = partial(_write_all, detection, pictures, checked_formats(formats, origin), origin)
     try:
         if _cannot_move(folder):
             _write_inside(fill, folder)
@@ -268,7 +269,7 @@ def read_results(folder: str | Path, scan: Scan) -> Detection:
     try:
         content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         return _detection(content, folder, scan)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (ScanError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         message = f"The result in '{folder}' is not complete ({reason})."
         raise OutputError(message, "Run the detection again.") from error
@@ -314,9 +315,7 @@ def _is_stored(content: dict[str, Any], name: str) -> bool:
 
 
 def _read_stored(folder: Path, name: str, scan: Scan) -> Array:
-    import SimpleITK
-
-    array, grid = from_image(SimpleITK.ReadImage(str(folder / f"{name}.nii.gz")))
+    array, grid = read_array(folder / f"{name}.nii.gz")
     if not grid.same_as(scan.grid):
         raise ValueError(f"{name} lies on another grid than the scan")
     return array

@@ -13,6 +13,8 @@ from ..io.geometry import Grid
 class Origin:
     """``path`` that the scan was read from, None where there is none; or the DICOM ``images`` it was loaded from.
 
+    ``series`` is the one that was chosen of several in the folder ``path``.
+
     ``image_grid`` is where the images have the scan, None for where the detection has it. ``rejected`` is how many
     findings the reader has rejected; they are not in the detection any more. ``algorithm`` names what made the result,
     "" for this program.
@@ -23,6 +25,7 @@ class Origin:
     image_grid: Grid | None = None
     rejected: int = 0
     algorithm: str = ""
+    series: str | None = None
 
     def dicom_images(self) -> Sequence[Path]:
         """The DICOM images, none for a scan from other files. Raises ScanError for a folder without a series."""
@@ -30,4 +33,4 @@ class Origin:
 
         if self.images is not None:
             return self.images
-        return series_files(self.path) if self.path is not None and self.path.is_dir() else ()
+        return series_files(self.path, self.series) if self.path is not None and self.path.is_dir() else ()

@@ -131,6 +131,7 @@ def into_template(aligned: AlignedScan, recipe: Recipe) -> PreparedScan:
         intensity_scale=replace(scale, offset=scale.offset + aligned.lowest),
         given=aligned.scan.contrast,
         warnings=(
+            *aligned.scan.warnings,
             *_brain_warnings(aligned.brain, aligned.scan.grid, recipe),
             *_warnings(aligned.scan, registration, quality, contrast),
             *artifact_warnings(aligned.lifted, aligned.brain.mask, registration.scan_from_template, template),

@@ -40,7 +40,7 @@ class DetectionJob:
     Without ``detector`` the one of ``package`` is taken, or the one that suits the contrast: the given ``contrast``, or
     what the scan looks like.
     ``threshold`` in the anomaly map's unit, ``minimum_mm3`` the size a finding must exceed, ``formats`` names of
-    ``output.formats``.
+    ``output.formats``, ``series`` the number or UID of one of several DICOM series in the folder ``scan``.
     """
 
     scan: Path
@@ -55,6 +55,7 @@ class DetectionJob:
     device: str = "auto"
     pictures: bool = True
     formats: tuple[str, ...] = ()
+    series: str | None = None
 
     @property
     def detector_name(self) -> str | None:
@@ -76,15 +77,16 @@ def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_
     """Read, detect and write. Raises BrainAnomalyError; until the new result is whole an earlier one stays."""
     options = DetectionOptions(job.threshold, job.minimum_mm3, None, job.brain_mask_method).checked()
     check_folder(job.out)
-    checked_formats(job.formats, Origin(job.scan))
+    origin = Origin(job.scan, series=job.series)
+    checked_formats(job.formats, origin)
     progress("Reading the scan", 0.0)
-    scan = read_scan(job.scan, job.contrast)
+    scan = read_scan(job.scan, job.contrast, job.series)
     mask = None if job.mask is None else read_mask(job.mask, scan)
     options = DetectionOptions(options.threshold, options.minimum_mm3, mask, options.brain_mask_method)
     way = _unfinished(part(progress, 0.02, 0.9))
     detection = detect(scan, job.detector_name, options, way, lambda name: load(name, job.package, job.device))
     progress("Writing the results", 0.9)
-    folder = write_results(detection, job.out, job.pictures, job.formats, job.scan)
+    folder = write_results(detection, job.out, job.pictures, job.formats, origin)
     progress("Finished", 1.0)
     return Outcome(folder, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
 
@@ -175,4 +177,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "device": _text,
     "pictures": _truth,
     "formats": _names,
+    "series": _text,
 }

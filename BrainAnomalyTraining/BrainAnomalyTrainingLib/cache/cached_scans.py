@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -35,10 +36,9 @@ from BrainAnomalyLib.preparation.space.grids import grid_named
 from BrainAnomalyLib.preparation.space.quality import RegistrationQuality, Verdict
 from BrainAnomalyLib.preparation.space.template import load_template
 from BrainAnomalyLib.resources import sha256
+from BrainAnomalyLib.service.workplace import host_name, is_running
 
 from ..cohort.cohort import CohortScan
-from ..cohort.dicom_series import gathered
-from ..run.run_folder import host_name, is_running
 from .thumbnails import preparation_picture
 
 Status = Literal["prepared", "cached", "skipped"]
@@ -272,7 +272,7 @@ def _read(scan: CohortScan, place: Path) -> Scan:
     """The scan; the slices of a series are gathered in a temporary folder in ``place``."""
     if not scan.files:
         return read_scan(scan.path, scan.contrast)
-    with _writing(place), gathered(scan, place) as folder:
+    with _writing(place), _gathered(scan, place) as folder:
         try:
             return replace(read_scan(folder, scan.contrast), name=scan.path.name)
         except ScanError as error:
@@ -350,3 +350,14 @@ def _writing(folder: Path) -> Iterator[None]:
             ) from error
         reason = error.strerror or str(error)
         raise OutputError(f"'{folder}' cannot be written: {reason}.", "Choose another folder.") from error
+
+
+@contextmanager
+def _gathered(scan: CohortScan, place: Path) -> Iterator[Path]:
+    """A temporary folder in ``place`` with copies of the slices of one series, which may lie among those of others."""
+    with tempfile.TemporaryDirectory(
+        prefix="series-", suffix=f".{host_name()}.{os.getpid()}.partial", dir=place
+    ) as scratch:
+        for index, path in enumerate(scan.files):
+            shutil.copyfile(path, Path(scratch) / f"{index:06d}.dcm")
+        yield Path(scratch)

@@ -16,10 +16,11 @@ from BrainAnomalyLib.errors import OutputError
 from BrainAnomalyLib.io.volumes import Contrast
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.space.quality import Verdict
+from BrainAnomalyLib.service.workplace import write_json
 
 from ..cohort.cohort import Cohort, CohortScan, SkippedScan, require_subjects
 from ..cohort.search import find_scans, several_contrasts
-from ..run.run_folder import PICTURES, RunFolder, write_json
+from ..run.run_folder import PICTURES, RunFolder
 from .cached_scans import CachedScan, CacheOutcome, CacheTask, Status, cache_scan, open_cached, remove_leftovers
 from .worker_pool import run_tasks
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from BrainAnomalyLib.errors import OptionsError
 from BrainAnomalyLib.io.scan_names import NamedFile, contrast_of_words, named_file
+from BrainAnomalyLib.io.series_search import FoundSeries, find_series, scanner_name
 from BrainAnomalyLib.io.volumes import CONTRASTS, READABLE, Contrast, stem
 from BrainAnomalyLib.resources import sha256
 
 from .cohort import Cohort, CohortError, CohortScan, SkippedScan
-from .dicom_series import find_series, scanner_name
 
 # Results of pipelines and sources of a BIDS data set repeat its scans.
 _NOT_SEARCHED = {"derivatives", "sourcedata", "code", "__MACOSX"}
@@ -52,7 +52,7 @@ def find_scans(folder: Path, contrast: Contrast | None = None) -> Cohort:
     scans, skipped = _scans_of(named, folder)
     readable = set(images)
     rest = [path for path in files if path not in readable and path.suffix.lower() not in _NOT_DICOM]
-    series, unfit = find_series(rest, folder)
+    series, unfit = _of_series(find_series(rest, folder))
     found, unhealthy = _without_lesions([*scans, *series], named, folder)
     kept, repeats = _without_repeats(sorted(found, key=_order))
     chosen, others = _of_contrast(kept, contrast, folder)
@@ -136,6 +136,23 @@ def _scans_of(named: list[NamedFile], root: Path) -> tuple[list[CohortScan], lis
         mask = _nearest(masks.get((one.path.parent, subject), ()), one.path)
         scans.append(CohortScan(subject, scanner, one.path, mask, one.session, contrast, age))
     return scans, skipped
+
+
+def _of_series(found: list[FoundSeries]) -> tuple[list[CohortScan], list[SkippedScan]]:
+    unfit = [SkippedScan(one.subject, one.folder, one.fault, one.contrast) for one in found if one.fault]
+    return [
+        CohortScan(
+            subject=one.subject,
+            scanner=one.scanner,
+            path=one.folder,
+            session=one.session,
+            contrast=one.contrast,
+            age_years=one.age_years,
+            files=one.files,
+        )
+        for one in found
+        if not one.fault
+    ], unfit
 
 
 def _subjects(named: list[NamedFile], root: Path) -> dict[Path, str]:

@@ -1,37 +1,30 @@
 """The folder of a training run: its settings, its events as they happen, who works in it, and what the user asks.
 
-Reading needs nothing but the standard library, so that a panel can follow a run that another process writes; taking the
-folder needs filelock, which comes with torch.
+Reading needs nothing but the standard library, so that a panel can follow a run that another process writes.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import math
 import os
-import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from BrainAnomalyLib.errors import BrainAnomalyError, Cancelled, OutputError
+from BrainAnomalyLib.errors import BrainAnomalyError, Cancelled
+from BrainAnomalyLib.service.workplace import plain_values, release, take, write_json, writing
 
 EVENTS = "events.jsonl"
 JOB = "job.json"
-PROCESS = "process.json"
 CONTROL = "control"
 PICTURES = "cohort"
 EXAMPLES = "examples"
 
 Control = Literal["", "pause", "cancel"]
 Event = dict[str, Any]
-_CLOCK_TOLERANCE_SECONDS = 2.0
-# Held while a process looks who has the folder and takes it.
-_TAKING, _TAKING_SECONDS = "process.lock", 20.0
 
 
 class Paused(BrainAnomalyError):
@@ -52,7 +45,7 @@ class RunFolder:
     def __init__(self, path: Path, listener: Callable[[Event], None] | None = None) -> None:
         self.path = path
         self._listener = listener
-        with _writing(path):
+        with writing(path):
             (path / PICTURES).mkdir(parents=True, exist_ok=True)
             (path / EXAMPLES).mkdir(exist_ok=True)
             _end_last_line(path / EVENTS)
@@ -60,23 +53,22 @@ class RunFolder:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Marks the folder as this process's own meanwhile. Raises OutputError if another process works in it."""
-        _lock(self.path)
+        take(self.path)
         try:
             yield
         finally:
-            with suppress(OSError):
-                (self.path / PROCESS).unlink()
+            release(self.path)
 
     def write_job(self, settings: dict[str, Any]) -> None:
         """Write ``job.json``, replacing an older one."""
-        with _writing(self.path):
+        with writing(self.path):
             write_json(self.path / JOB, settings)
 
     def event(self, name: str, **values: Any) -> None:
         """Append one event as one line, in one write; numbers that are not finite become null."""
-        event = {"time": round(time.time(), 3), "event": name, **_plain(values)}
+        event = {"time": round(time.time(), 3), "event": name, **plain_values(values)}
         line = (json.dumps(event, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
-        with _writing(self.path):
+        with writing(self.path):
             _append(self.path / EVENTS, line)
         if self._listener is not None:
             self._listener(event)
@@ -149,26 +141,6 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
     return events, start + whole
 
 
-def running_process(path: Path) -> int | None:
-    """The id of this computer's live process that works in a run folder, or None; a dead one's does not count."""
-    record = _record(path)
-    if record is None or record.get("host", host_name()) != host_name():
-        return None
-    return record["pid"] if is_running(record["pid"], record["started"]) else None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file aside and move it into place. Raises OSError."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="\n") as stream:
-            json.dump(_plain(content), stream, indent=2, ensure_ascii=False)
-            stream.write("\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -182,80 +154,6 @@ def _append(path: Path, line: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
-
-
-def host_name() -> str:
-    """This computer's name as it stands in locks and names of unfinished files: no dots, no separators."""
-    return re.sub(r"[^\w-]", "-", socket.gethostname()) or "unnamed"
-
-
-def _lock(path: Path) -> None:
-    """Take the folder, one process at a time looking at who has it. Raises OutputError if somebody works in it."""
-    from filelock import FileLock, Timeout
-
-    record = {"pid": os.getpid(), "started": time.time(), "host": host_name()}
-    with _writing(path):
-        try:
-            with FileLock(path / _TAKING, timeout=_TAKING_SECONDS):
-                _refuse_if_taken(path)
-                write_json(path / PROCESS, record)
-        except Timeout as error:
-            raise OutputError(f"The run folder '{path}' is being taken by another process.", "Try again.") from error
-
-
-def _refuse_if_taken(path: Path) -> None:
-    record = _record(path)
-    if record is None:
-        return
-    if (host := str(record.get("host", host_name()))) != host_name():
-        raise OutputError(
-            f"The computer '{host}' is working in the run folder '{path}'.",
-            f"Wait for it, choose another run folder, or delete '{PROCESS}' in it if that computer has stopped.",
-        )
-    other = running_process(path)
-    if other is not None and other != os.getpid():
-        raise OutputError(
-            f"Another process ({other}) is working in the run folder '{path}'.",
-            "Wait for it, stop it, or choose another run folder.",
-        )
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    """Who has taken a run folder, as written there; None for nobody or a damaged record."""
-    try:
-        record = json.loads((path / PROCESS).read_text(encoding="utf-8"))
-        return {**record, "pid": int(record["pid"]), "started": float(record["started"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def is_running(pid: int, started: float = math.inf) -> bool:
-    """Whether a process with this id lives that was there at ``started`` (unix seconds), not a later namesake."""
-    try:
-        import psutil
-    except ImportError:
-        return _alive_without_psutil(pid)
-    try:
-        process = psutil.Process(pid)
-        return bool(
-            process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= started + _CLOCK_TOLERANCE_SECONDS
-        )
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def _alive_without_psutil(pid: int) -> bool:
-    if os.name == "nt":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _end_last_line(path: Path) -> None:
@@ -273,27 +171,3 @@ def _parsed(line: bytes) -> Event | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
-
-
-def _plain(value: Any) -> Any:
-    """Paths as text, tuples as lists, numpy and torch scalars as numbers, numbers that are not finite as None."""
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, Path):
-        return str(value)
-    if not isinstance(value, str | bytes) and hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"The run folder '{path}' cannot be written: {reason}.", "Check free disk space and permissions."
-        ) from error

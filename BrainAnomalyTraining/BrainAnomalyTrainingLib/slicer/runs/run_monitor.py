@@ -16,7 +16,9 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
-from ...run.run_folder import EVENTS, Control, Event, ask, asked, read_events, running_process
+from BrainAnomalyLib.service.workplace import running_process
+
+from ...run.run_folder import EVENTS, Control, Event, ask, asked, read_events
 from . import child_process
 from .run_state import RunState
 from .started_command import console_text, read_record, write_record

@@ -10,7 +10,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from ...run.run_folder import write_json
+from BrainAnomalyLib.service.workplace import write_json
 
 CONSOLE = "console.log"
 _RECORD = "panel.json"

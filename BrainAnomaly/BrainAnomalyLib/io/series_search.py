@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from BrainAnomalyLib.errors import DependencyError
-from BrainAnomalyLib.io.scan_names import contrast_of_words, kind_of, subject_folder
-
-from ..run.run_folder import host_name
-from .cohort import CohortScan, SkippedScan
+from ..errors import DependencyError
+from .scan_names import contrast_of_words, kind_of, subject_folder
+from .volumes import Contrast
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 _TAGS = (
@@ -28,33 +24,32 @@ _NAMELESS = re.compile(r"0*|anon\w*|unknown|none|patient|subject|id|test", re.IG
 _FEWEST_SLICES = 5
 
 
-def find_series(files: Iterable[Path], root: Path) -> tuple[list[CohortScan], list[SkippedScan]]:
-    """Scans and skipped series among ``files``; what is not a DICOM image is passed over."""
+@dataclass(frozen=True)
+class FoundSeries:
+    """A series by what its headers say; ``folder`` holds all its ``files``, maybe among others or further down.
+
+    ``fault`` says in a sentence why it is no structural brain scan, '' where it may be one.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    uid: str
+    subject: str
+    session: str
+    contrast: Contrast
+    scanner: str
+    age_years: float | None
+    fault: str
+
+
+def find_series(files: Iterable[Path], root: Path) -> list[FoundSeries]:
+    """Every series among ``files``, somewhere below ``root``; what is not a DICOM image is passed over."""
     series: dict[str, list[tuple[Path, Any]]] = {}
     for path in files:
         if _is_dicom(path) and (header := _header(path)) is not None:
             series.setdefault(str(header.get("SeriesInstanceUID", path.parent)), []).append((path, header))
     studies = _studies(series)
-    scans, skipped = [], []
-    for members in series.values():
-        scan = _scan(members, root, studies)
-        fault = _fault(members)
-        if fault:
-            skipped.append(SkippedScan(scan.subject, scan.path, fault, scan.contrast))
-        else:
-            scans.append(scan)
-    return scans, skipped
-
-
-@contextmanager
-def gathered(scan: CohortScan, place: Path) -> Iterator[Path]:
-    """A temporary folder in ``place`` with copies of the slices of one series, which may lie among those of others."""
-    with tempfile.TemporaryDirectory(
-        prefix="series-", suffix=f".{host_name()}.{os.getpid()}.partial", dir=place
-    ) as scratch:
-        for index, path in enumerate(scan.files):
-            shutil.copyfile(path, Path(scratch) / f"{index:06d}.dcm")
-        yield Path(scratch)
+    return [_found(uid, members, root, studies) for uid, members in series.items()]
 
 
 def _is_dicom(path: Path) -> bool:
@@ -88,21 +83,23 @@ def _studies(series: dict[str, list[tuple[Path, Any]]]) -> dict[str, list[str]]:
     return {patient: [uid for _, uid in sorted(found)] for patient, found in studies.items()}
 
 
-def _scan(members: list[tuple[Path, Any]], root: Path, studies: dict[str, list[str]]) -> CohortScan:
+def _found(uid: str, members: list[tuple[Path, Any]], root: Path, studies: dict[str, list[str]]) -> FoundSeries:
     header = members[0][1]
     paths = tuple(path for path, _ in members)
     folder = Path(os.path.commonpath([path.parent for path in paths]))
     patient, study = str(header.get("PatientID", "") or "").strip(), str(header.get("StudyInstanceUID", ""))
     named = _NAMELESS.fullmatch(patient) is None
     visits = studies.get(patient, []) if named else []
-    return CohortScan(
+    return FoundSeries(
+        folder=folder,
+        files=paths,
+        uid=uid,
         subject=patient if named else _folder_name(folder, root, study),
         scanner=scanner_name(header, "Manufacturer", "ManufacturerModelName") or root.name,
-        path=folder,
         session=f"study-{visits.index(study) + 1}" if len(visits) > 1 else "",
         contrast=contrast_of_words(_description(header)),
         age_years=_age(str(header.get("PatientAge", "") or "")),
-        files=paths,
+        fault=_fault(members),
     )
 
 
@@ -132,7 +129,7 @@ def _age(text: str) -> float | None:
 
 
 def _fault(members: list[tuple[Path, Any]]) -> str:
-    """Why a series is not a scan for a cohort, in a sentence; '' if it may be one."""
+    """Why a series is no structural brain scan, in a sentence; '' if it may be one."""
     header = members[0][1]
     kind = [str(value).upper() for value in header.get("ImageType", None) or ()]
     description = _description(header)
