@@ -25,11 +25,12 @@ compgen -G "/usr/lib*/*/dri/*swrast*" >/dev/null || compgen -G "/usr/lib*/*/libg
   || compgen -G "/usr/lib*/dri/*swrast*" >/dev/null || missing+=(libgl1-mesa-dri)
 compgen -G "/usr/share/fonts/*/*/DejaVuSans.ttf" >/dev/null || compgen -G "/usr/share/fonts/dejavu*/DejaVuSans.ttf" \
   >/dev/null || missing+=(fonts-dejavu-core)
+command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 by_hand() {
   echo "Please install these system packages by hand ($1): ${missing[*]}"
-  echo "Without them the tests that draw pictures cannot run."
+  echo "Without them the tests that draw pictures or open pages cannot run."
   exit 0
 }
 

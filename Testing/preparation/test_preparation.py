@@ -138,6 +138,17 @@ def test_a_z_scored_scan_is_prepared_as_before(background):
     assert np.median(own) == pytest.approx(np.median(scored.array[scan.array > 0]), abs=0.1)
 
 
+def test_what_resampling_left_below_zero_about_a_brain_is_background(template):
+    scan = _stripped_scan(template)
+    inside = scan.array > 0.0
+    rim = ndimage.binary_dilation(inside, iterations=3) & ~inside
+    ringing = -np.abs(np.random.default_rng(0).normal(0.0, 0.03 * scan.array.max(), scan.array.shape))
+    rung = replace(scan, array=np.where(rim, ringing, scan.array).astype(np.float32))
+    before, after = (prepare(one, Recipe(grid="template_2mm")) for one in (scan, rung))
+    assert np.array_equal(after.native_brain_mask, before.native_brain_mask)
+    assert np.allclose(after.image, before.image, atol=1e-3)
+
+
 def test_a_brain_of_no_adults_size_is_warned_about(template):
     grid = Grid(template.grid.shape, template.grid.affine @ np.diag([0.8, 0.8, 0.8, 1.0]))
     small = replace(_stripped_scan(template), grid=grid)

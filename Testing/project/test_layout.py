@@ -42,6 +42,7 @@ ROOMS = (
     ("detection",),
     ("output", "evaluation"),
     ("service",),
+    ("cohort",),
     ("cli",),
     ("__main__", "slicer.scene"),
     ("slicer.panel.common",),

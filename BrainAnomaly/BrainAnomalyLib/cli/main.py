@@ -26,6 +26,7 @@ from ..preparation.brain.methods import CHOICES as BRAIN_MASK_METHODS
 from ..progress import Progress, progress_lines, silent
 from ..service.jobs import DetectionJob, Outcome, in_plain_words, run_job
 from ..service.streams import program_name, while_read
+from .cohort_command import add_cohort_parser, run_cohort_command
 from .evaluate import add_evaluate_parser, run_evaluate
 from .package import add_package_parser, run_package
 
@@ -56,7 +57,7 @@ def run_command(options: argparse.Namespace, output: TextIO, messages: TextIO) -
         plain = in_plain_words(error)
         if options.debug:
             traceback.print_exception(error, file=messages)
-        print(f"error: {' '.join(plain.sentence().split())}", file=messages)
+        print(f"error: {plain.sentence()}", file=messages)
         return plain.exit_code
 
 
@@ -102,6 +103,7 @@ def _worker(options: argparse.Namespace, output: TextIO, messages: TextIO) -> in
 
 
 _COMMANDS: dict[str, Command] = {
+    "cohort": run_cohort_command,
     "detect": _detect,
     "demo": _demo,
     "detectors": _detectors,
@@ -177,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="results (default: %(default)s)")
     commands.add_parser("detectors", parents=[common], help="list the detectors")
     add_package_parser(commands, common)
+    add_cohort_parser(commands, common)
     add_evaluate_parser(commands, common)
     commands.add_parser("worker", parents=[common], help="take requests as JSON lines on standard input")
     return parser

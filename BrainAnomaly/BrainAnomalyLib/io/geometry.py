@@ -23,6 +23,8 @@ Affine = NDArray[np.float64]
 Shape = tuple[int, int, int]
 
 LPS_FROM_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+# A cosine as rounded headers leave it.
+_RIGHT_ANGLE = 1e-5
 _AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
@@ -135,11 +137,18 @@ def isotropic_grid(grid: Grid, spacing_mm: float) -> Grid:
     """The same field of view along the same axes, made rectangular, with isotropic voxels of ``spacing_mm``."""
     extent = np.asarray(grid.shape) * np.asarray(grid.spacing)
     counts = np.maximum(1, np.round(extent / spacing_mm)).astype(int)
-    left, _, right = np.linalg.svd(grid.direction)
     affine = np.eye(4)
-    affine[:3, :3] = (left @ right) * spacing_mm
+    affine[:3, :3] = _rectangular(grid.direction) * spacing_mm
     affine[:3, 3] = grid.center - affine[:3, :3] @ ((counts - 1.0) / 2.0)
     return Grid((int(counts[0]), int(counts[1]), int(counts[2])), affine)
+
+
+def _rectangular(direction: Affine) -> Affine:
+    """The nearest axes at right angles; those given, to the bit, where they are that already."""
+    if np.abs(direction.T @ direction - np.eye(3)).max() < _RIGHT_ANGLE:
+        return direction
+    left, _, right = np.linalg.svd(direction)
+    return np.asarray(left @ right)
 
 
 def to_image(array: Array, grid: Grid) -> SimpleITK.Image:

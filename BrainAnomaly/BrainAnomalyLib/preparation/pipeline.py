@@ -18,7 +18,7 @@ from .brain.stripped import background_value
 from .intensity.artifacts import artifact_warnings
 from .intensity.bias import correct_bias
 from .intensity.contrast import ContrastGuess, guess_contrast
-from .intensity.scale import intensity_scale, lowest_value
+from .intensity.scale import intensity_scale, lowest_value, without_ringing
 from .prepared import PreparedScan
 from .recipe import Recipe
 from .space.quality import RegistrationQuality, registration_quality
@@ -75,10 +75,11 @@ def align(
     Raises PreparationError, OptionsError for an unknown method.
     """
     progress("Finding the brain", 0.0)
-    brain = find_brain(scan, brain_mask_method or recipe.brain, brain_mask)
+    seen = replace(scan, array=without_ringing(scan.array, background_value(scan.array)))
+    brain = find_brain(seen, brain_mask_method or recipe.brain, brain_mask)
     progress("Correcting the intensity drift", 0.3)
-    lowest = lowest_value(scan.array, brain.mask)
-    lifted = _lifted(scan, lowest)
+    lowest = lowest_value(seen.array, brain.mask)
+    lifted = _lifted(seen, lowest)
     image = correct_bias(lifted.array, scan.grid, brain.mask) if recipe.bias_correction else lifted.array
     progress("Aligning with the template", 0.5)
     registration = register(image, scan.grid, brain.mask, recipe.registration)

@@ -14,6 +14,9 @@ from ..space.template import Template
 
 IntensityReference = Literal["white_matter", "percentile_99", "unit_range"]
 _SURE_PRIOR = 0.8
+# Shares of the voxels that are not 0, and of the scan's brightness: spline resampling leaves up to a seventh of a scan
+# below 0 about a brain, a z-scored brain has a third of its voxels there, as deep as others are high.
+_LEAST_RINGING, _MOST_RINGING, _WEAK_RINGING = 0.03, 0.25, 0.2
 # Interpolation leaves some voxels below 0; an offset leaves many. One voxel in a thousand may be an outlier.
 _FEW_NEGATIVE, _LOWEST = 0.01, 0.001
 
@@ -43,6 +46,19 @@ def lowest_value(image: FloatArray, brain_mask: MaskArray) -> float:
     if inside.size == 0 or float(np.mean(inside < 0.0)) <= _FEW_NEGATIVE:
         return 0.0
     return float(np.quantile(inside, _LOWEST))
+
+
+def without_ringing(image: FloatArray, background: float) -> FloatArray:
+    """A scan (i, j, k) whose resampling rang about a background of 0: what it left below 0 is background again.
+
+    Ringing is weak against the scan and in the lesser part of it; a z-scored scan is neither.
+    """
+    below = image < 0.0
+    share = float(below.sum()) / max(1.0, float((image != 0.0).sum()))
+    if background != 0.0 or not _LEAST_RINGING < share < _MOST_RINGING:
+        return image
+    depth, height = float(np.quantile(-image[below], 0.99)), float(np.quantile(image[image > 0.0], 0.99))
+    return np.where(below, np.float32(0.0), image) if depth < _WEAK_RINGING * height else image
 
 
 def intensity_scale(

@@ -1,0 +1,1 @@
+"""Many scans: which ones, run by workers, resumed, tabled and looked through."""

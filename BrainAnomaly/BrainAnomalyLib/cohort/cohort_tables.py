@@ -1,0 +1,85 @@
+"""One row for each scan of a cohort and one for each finding, as CSV and Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DependencyError
+from ..service.workplace import writing
+from .records import SCANS, Record
+
+if TYPE_CHECKING:
+    import pandas
+
+SCAN_TABLE, FINDING_TABLE = "cohort", "findings.csv"
+_ASKED = ("subject", "session", "contrast")
+_MEASURED = (
+    *("shown_contrast", "brain_ml", "brain_method", "quality", "quality_verdict", "guard", "threshold"),
+    *("threshold_source", "detector", "package", "program", "seconds", "worker_peak_gb"),
+)
+
+
+def scan_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Rows of the table of scans; further columns of the user's table come last."""
+    return [_scan_row(record) for record in records]
+
+
+def write_tables(records: Sequence[Record], out: Path) -> list[Path]:
+    """Write ``cohort.csv``, ``cohort.parquet`` and ``findings.csv``. Raises OutputError, DependencyError."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise DependencyError("Tables of a cohort need pandas.", "Install brain-anomaly[cohort].") from error
+    scans, findings = pandas.DataFrame(scan_rows(records)), pandas.DataFrame(_finding_rows(records))
+    paths = [out / f"{SCAN_TABLE}.csv", out / FINDING_TABLE, out / f"{SCAN_TABLE}.parquet"]
+    with writing(out):
+        _replace(paths[0], lambda path: scans.to_csv(path, index=False))
+        _replace(paths[1], lambda path: findings.to_csv(path, index=False))
+        _replace(paths[2], lambda path: scans.to_parquet(path, index=False))
+    return paths
+
+
+def read_scans(out: Path) -> pandas.DataFrame:
+    """The table of scans that ``write_tables`` wrote. Raises OSError."""
+    import pandas
+
+    return pandas.read_csv(out / f"{SCAN_TABLE}.csv", dtype=dict.fromkeys(_ASKED, str), keep_default_na=False)
+
+
+def _scan_row(record: Record) -> dict[str, Any]:
+    findings = record.get("findings", [])
+    row = {name: record[name] for name in _ASKED}
+    row |= {"path": record["path"], "status": record["status"], "reason": record.get("reason", "")}
+    done = record["status"] == "done"
+    row |= {
+        "total_ml": record.get("total_ml"),
+        "findings": len(findings) if done else None,
+        "largest_ml": max((one["volume_ml"] for one in findings), default=0.0) if done else None,
+    }
+    row |= {name: record.get(name) for name in _MEASURED}
+    row |= {"warnings": " ".join(record.get("warnings", [])), "results": f"{SCANS}/{record['key']}" if done else ""}
+    return {**row, **record.get("extra", {})}
+
+
+def _finding_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    rows = []
+    for record in records:
+        for finding in record.get("findings", []):
+            row = {name: record[name] for name in _ASKED}
+            row |= {name: finding[name] for name in ("id", "volume_ml", "peak", "mean", "side")}
+            for space, name in (("ras", "centroid_ras"), ("template", "centroid_template")):
+                row |= {f"{space}_{axis}": value for axis, value in zip("xyz", finding[name], strict=True)}
+            rows.append({**row, "results": f"{SCANS}/{record['key']}"})
+    return rows
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Write beside and move into place."""
+    unfinished = path.with_name(f"{path.name}.partial")
+    try:
+        write(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

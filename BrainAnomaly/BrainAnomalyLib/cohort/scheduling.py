@@ -1,0 +1,163 @@
+"""The scans of a cohort through the workers of a Dask cluster, with what is done kept and what failed said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import Cancelled, OutputError
+from ..service import workplace
+from .compute import Compute, connected
+from .entries import Entry
+from .records import CohortOptions, Record, identity_of, is_done, models_identity, read_record, write_record
+from .work import Task, failed, run_task
+
+# So many tasks for each worker are with the scheduler at a time: none waits, and a stop loses few.
+_AHEAD = 4
+Run = Callable[[Task], list[Record]]
+
+
+class Plan(NamedTuple):
+    """What there is to do: scans by state."""
+
+    tasks: list[Task]
+    done: list[Record]
+    failed_before: list[Record]
+
+
+class Listener:
+    """Told what happens in a run; does nothing itself."""
+
+    def started(self, plan: Plan, workers: int, dashboard: str) -> None:
+        """The workers are there."""
+
+    def finished(self, record: Record) -> None:
+        """A scan is done or failed."""
+
+
+def plan(entries: list[Entry], out: Path, options: CohortOptions, retry_failed: bool = False) -> Plan:
+    """What is left to do of ``entries``: scans with a result of the same input, options, program and models are done.
+
+    A scan that failed before is not tried again unless ``retry_failed`` or something of it has changed.
+    """
+    models = models_identity(options)
+    tasks, done, before = [], [], []
+    for _, visit in groupby(sorted(entries, key=lambda entry: (entry.group, entry.key)), key=lambda entry: entry.group):
+        left = []
+        for entry in visit:
+            identity, record = identity_of(entry, options, models), read_record(out, entry.key)
+            if record is not None and is_done(record, identity, out):
+                done.append(record)
+            elif record is not None and _failed_alike(record, identity) and not retry_failed:
+                before.append(record)
+            else:
+                left.append((entry, identity))
+        if left:
+            tasks.append(Task(tuple(one[0] for one in left), tuple(one[1] for one in left), out, options))
+    return Plan(tasks, done, before)
+
+
+def _failed_alike(record: Record, identity: str) -> bool:
+    return record["status"] == "failed" and record.get("identity") == identity
+
+
+def run_cohort(
+    entries: list[Entry],
+    out: Path,
+    options: CohortOptions,
+    compute: Compute,
+    listener: Listener | None = None,
+    retry_failed: bool = False,
+    run: Run = run_task,
+) -> list[Record]:
+    """Run what is left to do and return the records of all ``entries``, ordered by key.
+
+    Raises OutputError where another run works in ``out`` or it cannot be written, Cancelled after Ctrl-C.
+    """
+    listener = listener or Listener()
+    with workplace.writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    workplace.take(out)
+    try:
+        found = plan(entries, out, options, retry_failed)
+        records = [*found.done, *found.failed_before]
+        if found.tasks:
+            records += _through_workers(found, compute, listener, run)
+        else:
+            listener.started(found, 0, "")
+    finally:
+        workplace.release(out)
+    return sorted(records, key=lambda record: str(record["key"]))
+
+
+def _through_workers(found: Plan, compute: Compute, listener: Listener, run: Run) -> list[Record]:
+    records = []
+    with connected(compute) as client:
+        if compute.scheduler is None and compute.slurm is None:
+            client.wait_for_workers(1, timeout=120)
+        listener.started(found, len(client.nthreads()), str(client.dashboard_link))
+        try:
+            for record in _results(client, found.tasks, {"GPU": 1} if compute.gpu else None, run):
+                records.append(record)
+                listener.finished(record)
+        except KeyboardInterrupt as error:
+            message = "The run was stopped; scans that are done are kept."
+            raise Cancelled(message, "The same command goes on.") from error
+    return records
+
+
+def _results(client: Any, tasks: list[Task], resources: dict[str, int] | None, run: Run) -> Iterator[Record]:
+    """Records as they come; a few tasks for each worker are given out at a time."""
+    from distributed import as_completed
+
+    waiting = iter(tasks)
+    given: dict[Any, Task] = {}
+    pool = as_completed()
+
+    def give(count: int) -> None:
+        for task in [task for _, task in zip(range(count), waiting, strict=False)]:
+            future = client.submit(run, task, pure=False, resources=resources)
+            given[future] = task
+            pool.add(future)
+
+    give(_ahead(client))
+    while given:
+        future = next(pool)
+        yield from _records(future, given.pop(future))
+        give(max(1, _ahead(client) - len(given)))
+
+
+def _ahead(client: Any) -> int:
+    return _AHEAD * max(1, len(client.nthreads()))
+
+
+def _records(future: Any, task: Task) -> list[Record]:
+    """What a task gave, or why it gave nothing. Raises OutputError where the scheduler is lost."""
+    from distributed import KilledWorker
+
+    if future.cancelled():
+        raise OutputError("The connection to the scheduler was lost.", "The same command goes on with what is left.")
+    try:
+        records: list[Record] = future.result()
+    except KilledWorker:
+        reason = "The process that worked on it was ended several times, perhaps for want of memory."
+        return _all_failed(task, reason)
+    except Exception as error:  # a fault outside of the scan's own work, as a full disk or a library that is missing
+        return _all_failed(task, f"Its worker failed ({type(error).__name__}: {' '.join(str(error).split())}).")
+    return records
+
+
+def _all_failed(task: Task, reason: str) -> list[Record]:
+    records = []
+    for entry, identity in zip(task.entries, task.identities, strict=True):
+        kept = read_record(task.out, entry.key)
+        if kept is not None and is_done(kept, identity, task.out):
+            records.append(kept)
+            continue
+        record = failed(entry, identity, reason, "Use --retry-failed.")
+        with workplace.writing(task.out):
+            write_record(task.out, record)
+        records.append(record)
+    return records
