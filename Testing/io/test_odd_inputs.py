@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel
@@ -155,3 +156,59 @@ def test_forms_at_two_positions_are_said(tmp_path):
     image.set_sform(moved, 4)
     nibabel.save(image, tmp_path / "scan.nii.gz")
     assert "two different positions" in read_scan(tmp_path / "scan.nii.gz").warnings[0]
+
+
+@pytest.mark.parametrize("spoil", [{"quatern_b": np.nan}, {"qoffset_x": np.inf}])
+def test_a_qform_that_says_nothing_is_no_second_place(tmp_path, spoil):
+    image = nibabel.Nifti1Image(head(), GRID.affine)
+    image.set_qform(GRID.affine, 1)
+    image.set_sform(GRID.affine, 1)
+    for name, value in spoil.items():
+        image.header[name] = value
+    path = tmp_path / "scan.nii.gz"
+    with gzip.open(path, "wb") as stream:
+        stream.write(image.header.binaryblock + bytes(4))
+        stream.write(head().tobytes(order="F"))
+    scan = read_scan(path)
+    assert scan.warnings == ()
+    assert scan.grid.same_as(GRID, tolerance_mm=1e-3)
+
+
+@pytest.mark.parametrize(("sizes", "code"), [((1.2, 2.0), 0), ((0.0, 0.9), 1)])
+def test_voxel_sizes_that_disagree_with_the_sform_are_said(tmp_path, sizes, code):
+    image = nibabel.Nifti1Image(head(), GRID.affine)
+    image.header["pixdim"][2:4] = sizes
+    image.header["qform_code"] = code
+    with gzip.open(tmp_path / "scan.nii.gz", "wb") as stream:
+        stream.write(image.header.binaryblock + bytes(4))
+        stream.write(head().tobytes(order="F"))
+    scan = read_scan(tmp_path / "scan.nii.gz")
+    assert scan.grid.same_as(GRID, tolerance_mm=1e-3)
+    assert "sform, which was followed" in scan.warnings[0]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_empty_slice_or_two_between_others_are_interpolated_and_said(tmp_path, axis, count):
+    spoiled = head()
+    np.moveaxis(spoiled, axis, 0)[9 : 9 + count] = 0.0
+    scan = read_scan(saved(tmp_path, ".nii.gz", spoiled))
+    found, whole = np.moveaxis(scan.array, axis, 0), np.moveaxis(head(), axis, 0)
+    assert np.array_equal(found[:9], whole[:9])
+    share = 1.0 / (count + 1.0)
+    assert np.allclose(found[9], whole[8] * (1.0 - share) + whole[9 + count] * share, rtol=1e-5)
+    (said,) = scan.warnings
+    assert f"{('first', 'second', 'third')[axis]} axis" in said
+
+
+def test_a_longer_gap_and_empty_ends_stay_as_they_are(tmp_path):
+    spoiled = head()
+    spoiled[8:11] = 0.0
+    scan = read_scan(saved(tmp_path, ".nii.gz", spoiled))
+    assert np.array_equal(scan.array, spoiled)
+    assert scan.warnings == ()
+
+
+def test_a_mask_is_no_scan(tmp_path):
+    with pytest.raises(ScanError, match="it is a mask, not a scan"):
+        read_scan(saved(tmp_path, ".nii.gz", (head() > 0.0).astype(np.uint8)))

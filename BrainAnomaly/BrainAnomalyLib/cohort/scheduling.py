@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,9 @@ from .records import CohortOptions, Record, identity_of, is_done, models_identit
 from .work import Task, failed, run_task
 
 # So many tasks for each worker are with the scheduler at a time: none waits, and a stop loses few.
-_AHEAD = 4
+_AHEAD = 16
+# Workers of a cluster come and go; asking how many there are takes a message.
+_COUNTED_EVERY_SECONDS = 5.0
 Run = Callable[[Task], list[Record]]
 
 
@@ -114,39 +117,49 @@ def _results(client: Any, tasks: list[Task], resources: dict[str, int] | None, r
 
     waiting = iter(tasks)
     given: dict[Any, Task] = {}
-    pool = as_completed()
+    pool = as_completed(with_results=True, raise_errors=False)
 
     def give(count: int) -> None:
-        for task in [task for _, task in zip(range(count), waiting, strict=False)]:
+        for task in islice(waiting, max(0, count)):
             future = client.submit(run, task, pure=False, resources=resources)
             given[future] = task
             pool.add(future)
 
-    give(_ahead(client))
+    ahead = _Ahead(client)
+    give(ahead.count())
     while given:
-        future = next(pool)
-        yield from _records(future, given.pop(future))
-        give(max(1, _ahead(client) - len(given)))
+        future, result = next(pool)
+        yield from _records(future, result, given.pop(future))
+        give(ahead.count() - len(given))
 
 
-def _ahead(client: Any) -> int:
-    return _AHEAD * max(1, len(client.nthreads()))
+class _Ahead:
+    """How many tasks the scheduler should have."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._counted, self._count = client, -_COUNTED_EVERY_SECONDS, _AHEAD
+
+    def count(self) -> int:
+        """By the workers there are, or were a moment ago."""
+        if time.monotonic() - self._counted >= _COUNTED_EVERY_SECONDS:
+            self._counted, self._count = time.monotonic(), _AHEAD * max(1, len(self._client.nthreads()))
+        return self._count
 
 
-def _records(future: Any, task: Task) -> list[Record]:
+def _records(future: Any, result: Any, task: Task) -> list[Record]:
     """What a task gave, or why it gave nothing. Raises OutputError where the scheduler is lost."""
     from distributed import KilledWorker
 
-    if future.cancelled():
+    if future.status == "finished":
+        records: list[Record] = result
+        return records
+    if future.status != "error":
         raise OutputError("The connection to the scheduler was lost.", "The same command goes on with what is left.")
-    try:
-        records: list[Record] = future.result()
-    except KilledWorker:
-        reason = "The process that worked on it was ended several times, perhaps for want of memory."
-        return _all_failed(task, reason)
-    except Exception as error:  # a fault outside of the scan's own work, as a full disk or a library that is missing
-        return _all_failed(task, f"Its worker failed ({type(error).__name__}: {' '.join(str(error).split())}).")
-    return records
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        return _all_failed(task, "The process that worked on it was ended several times, perhaps for want of memory.")
+    # A fault outside of the scan's own work, as a full disk or a library that is missing.
+    return _all_failed(task, f"Its worker failed ({type(error).__name__}: {' '.join(str(error).split())}).")
 
 
 def _all_failed(task: Task, reason: str) -> list[Record]:

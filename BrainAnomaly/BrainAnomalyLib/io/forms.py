@@ -26,8 +26,11 @@ _CHECK_SIDES = "Check which side is which before you rely on left and right."
 def with_forms(path: Path, grid: Grid) -> tuple[Grid, list[str]]:
     """``grid`` as SimpleITK read it from a NIfTI file, with its forms where they differ, and what to tell the user."""
     forms = _stated(path)
-    if forms.qform is None or forms.sform is None or _same(forms.qform, forms.sform, grid):
+    if forms.sform is None or _same(forms.sform, forms.qform if forms.qform is not None else grid.affine, grid):
         return grid, []
+    if forms.qform is None:
+        note = "The voxel sizes in the header disagree with its sform, which was followed."
+        return Grid(grid.shape, forms.sform), [note]
     followed, other = ("qform", "sform") if _same(forms.qform, grid.affine, grid) else ("sform", "qform")
     stated = Grid(grid.shape, grid.affine, forms)
     if np.linalg.det(forms.qform[:3, :3]) * np.linalg.det(forms.sform[:3, :3]) < 0.0:
@@ -71,20 +74,27 @@ def read_slanted(path: Path) -> tuple[Array, Grid, list[str]]:
 
 
 def _stated(path: Path) -> Forms:
-    """Both forms of a file by its header (nifti1.h, methods 2 and 3); None for both where one has code 0."""
+    """Both forms of a file by its header (nifti1.h, methods 2 and 3); None for one that is missing or useless."""
     header = read_header(path)
     order = byte_order(header)
     qform_code, sform_code = struct.unpack_from(order + "2h", header, 252)
-    if not qform_code or not sform_code:
-        return Forms(None, qform_code, None, sform_code)
+    sform = np.eye(4)
+    sform[:3] = np.reshape(struct.unpack_from(order + "12f", header, 280), (3, 4))
+    useful = sform_code > 0 and np.isfinite(sform).all() and slant_cosine(sform) <= _RIGHT_ANGLE_COSINE
+    qform = _qform(header, order) if qform_code > 0 else None
+    return Forms(qform, qform_code, sform if useful else None, sform_code)
+
+
+def _qform(header: bytes, order: str) -> Affine | None:
     handed, *spacing = struct.unpack_from(order + "4f", header, 76)
     b, c, d, *origin = struct.unpack_from(order + "6f", header, 256)
+    if not np.isfinite([*spacing, b, c, d, *origin]).all() or min(spacing) <= 0.0:
+        return None
+    qform = np.eye(4)
     turn = Rotation.from_quat([b, c, d, np.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))]).as_matrix()
-    qform, sform = np.eye(4), np.eye(4)
     qform[:3, :3] = turn * spacing * np.array([1.0, 1.0, -1.0 if handed < 0.0 else 1.0])
     qform[:3, 3] = origin
-    sform[:3] = np.reshape(struct.unpack_from(order + "12f", header, 280), (3, 4))
-    return Forms(qform, qform_code, sform, sform_code)
+    return qform
 
 
 def write_with_forms(path: Path, array: Array, forms: Forms) -> None:

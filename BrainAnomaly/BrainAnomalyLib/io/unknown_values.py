@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ScanError
 from .geometry import FloatArray, MaskArray
 
 # Of the voxels that show something; more is no scan with a few failed voxels.
 _MOST_FILLED = 0.01
+_MOST_EMPTY = 2
 
 
 def with_values(values: FloatArray, name: str) -> tuple[FloatArray, list[str]]:
@@ -36,6 +40,44 @@ def with_values(values: FloatArray, name: str) -> tuple[FloatArray, list[str]]:
         return filled, []
     said = f"{count} voxel{'s' if count > 1 else ''} inside the head had no value (NaN or infinite)"
     return _filled(filled, inside), [f"{said} and took that of the nearest voxel."]
+
+
+def with_slices(values: FloatArray) -> tuple[FloatArray, list[str]]:
+    """The scan (i, j, k) with empty slices between others filled in a straight line, and what to tell the user.
+
+    Up to two neighboring slices are filled; more are no failed slices but a gap.
+    """
+    notes: list[str] = []
+    for axis in range(3):
+        planes = np.moveaxis(values, axis, 0)
+        flat = planes.reshape(len(planes), -1)
+        empty = flat.min(axis=1) == flat.max(axis=1)
+        shown = np.flatnonzero(~empty)
+        for start, stop in _gaps(shown):
+            if stop - start - 1 <= _MOST_EMPTY:
+                values = values.copy() if not notes else values
+                _bridge(np.moveaxis(values, axis, 0), start, stop)
+                notes.append(_said(start, stop, axis))
+    return values, notes
+
+
+def _gaps(shown: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """The slices that show something before and after each run of empty ones."""
+    return [(int(one), int(other)) for one, other in pairwise(shown) if other > one + 1]
+
+
+def _bridge(planes: FloatArray, start: int, stop: int) -> None:
+    for index in range(start + 1, stop):
+        share = np.float32((index - start) / (stop - start))
+        planes[index] = planes[start] * (1 - share) + planes[stop] * share
+
+
+def _said(start: int, stop: int, axis: int) -> str:
+    several = stop - start > 2
+    which = f"{start + 1} and {stop - 1}" if several else f"{start + 1}"
+    slices = f"Slices {which}" if several else f"Slice {which}"
+    filled = "are empty; they were" if several else "is empty; it was"
+    return f"{slices} along the scan's {['first', 'second', 'third'][axis]} axis {filled} interpolated."
 
 
 def _background(values: FloatArray, unknown: MaskArray) -> float:

@@ -21,7 +21,7 @@ from .forms import (
 )
 from .geometry import Array, FloatArray, Grid, MaskArray, from_image, to_image
 from .nifti import as_named, nifti_fault, not_finite
-from .unknown_values import with_values
+from .unknown_values import with_slices, with_values
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -82,7 +82,8 @@ def checked_scan(
     values, filled = with_values(values, name)
     _check_values(values, name)
     _check_affine(grid, name)
-    return Scan(values, grid, contrast, name, (*warnings, *filled))
+    values, bridged = with_slices(values)
+    return Scan(values, grid, contrast, name, (*warnings, *filled, *bridged))
 
 
 def read_mask(path: str | Path, scan: Scan, may_be_empty: bool = False) -> MaskArray:
@@ -268,6 +269,8 @@ def _check_shape(array: Array, name: str) -> None:
 def _check_values(values: FloatArray, name: str) -> None:
     if float(values.min()) == float(values.max()):
         raise ScanError(f"'{name}' has the same value everywhere.", "Export the scan again.")
+    if np.isin(values, (values.min(), values.max())).all():
+        raise ScanError(f"'{name}' has two values only: it is a mask, not a scan.", "Give the scan itself.")
 
 
 def _check_affine(grid: Grid, name: str) -> None:
