@@ -84,7 +84,7 @@ class Detection:
 
     def with_threshold(self, threshold: float, minimum_mm3: float) -> Detection:
         """The same maps cut at another threshold; only findings change, nothing is run again."""
-        findings = find(self.anomaly, self.scan.grid, self.template_from_native, threshold, minimum_mm3)
+        findings = find(self.anomaly, self.scan.grid, self.template_from_native, threshold, minimum_mm3, self.residual)
         return replace(self, findings=findings, threshold_source="chosen by the user")
 
 
@@ -169,7 +169,7 @@ def _collect(
         uncertainty=uncertainty,
         residual=residual,
         brain_mask=prepared.native_brain_mask,
-        findings=find(native, scan.grid, prepared.template_from_native, threshold, options.minimum_mm3),
+        findings=find(native, scan.grid, prepared.template_from_native, threshold, options.minimum_mm3, residual),
         profile=slice_profile(anomaly, prepared.brain_mask, positions, detector.slice_means_for(prepared.shown)),
         template_from_native=prepared.template_from_native,
         contrast=prepared.contrast,

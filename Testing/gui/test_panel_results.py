@@ -174,7 +174,7 @@ class TestFindings:
     def test_the_table_shows_what_the_scene_holds(self, panel, node, logic):
         (row,) = logic.findings(node).table
         texts = [panel.ui.findingsTable.item(0, column).text() for column in range(1, 5)]
-        assert texts == ["1", f"{row.volume_ml:.2f}", f"{row.peak:.2f}", row.side]
+        assert texts == ["1", f"{row.volume_ml:.2f}", f"{row.peak:.2f}", f"{row.side}, brighter"]
 
 
 class TestProfile:

@@ -12,7 +12,7 @@ from BrainAnomalyLib.cohort.entries import Entry, with_keys
 from BrainAnomalyLib.cohort.records import Record, results_folder, write_record
 from BrainAnomalyLib.cohort.work import Task, failed
 
-FINDING = {"id": 1, "volume_ml": 1.5, "peak": 4.0, "mean": 3.0, "side": "left"}
+FINDING = {"id": 1, "volume_ml": 1.5, "peak": 4.0, "mean": 3.0, "side": "left", "looks": "darker"}
 CENTERS = {"centroid_ras": [1.0, 2.0, 3.0], "centroid_template": [1.0, 2.0, 4.0]}
 
 

@@ -22,15 +22,16 @@ def made_detection(name: str = "scan", grid: Grid = GRID, reconstruction: bool =
     anomaly[3:5, 3:5, 3:5] = 5.0
     anomaly[10:13, 10:13, 10:13] = 9.0
     brain = np.ones(grid.shape, dtype=bool)
+    residual = noise(grid.shape, 3) - 500.0 if reconstruction else None
     positions = np.arange(grid.shape[2], dtype=float)
     return Detection(
         scan=Scan(noise(grid.shape, 1), grid, "FLAIR", name),
         anomaly=anomaly,
         pseudo_healthy=noise(grid.shape, 2) if reconstruction else None,
         uncertainty=None,
-        residual=noise(grid.shape, 3) - 500.0 if reconstruction else None,
+        residual=residual,
         brain_mask=brain,
-        findings=find(anomaly, grid, np.eye(4), 3.0, 20.0),
+        findings=find(anomaly, grid, np.eye(4), 3.0, 20.0, residual),
         profile=slice_profile(anomaly, brain, positions),
         template_from_native=np.eye(4),
         contrast=ContrastGuess("FLAIR", 0.9, 1.1, 0.6),

@@ -85,14 +85,15 @@ def detection_of(node, reconstructs=True, threshold=3.0, minimum_mm3=20.0, anoma
     anomaly = anomaly_map(scan.array.shape) if anomaly is None else anomaly
     brain = np.ones(anomaly.shape, dtype=bool)
     healthy = (scan.array * np.float32(0.9)) if reconstructs else None
+    residual = scan.array - healthy if reconstructs else None
     return Detection(
         scan=scan,
         anomaly=anomaly,
         pseudo_healthy=healthy,
         uncertainty=np.full(anomaly.shape, 2.0, dtype=np.float32) if reconstructs else None,
-        residual=scan.array - healthy if reconstructs else None,
+        residual=residual,
         brain_mask=brain,
-        findings=find(anomaly, scan.grid, TEMPLATE_FROM_WORLD, threshold, minimum_mm3),
+        findings=find(anomaly, scan.grid, TEMPLATE_FROM_WORLD, threshold, minimum_mm3, residual),
         profile=slice_profile(anomaly, brain, np.arange(anomaly.shape[2]) * 2.0 - 20.0),
         template_from_native=TEMPLATE_FROM_WORLD,
         contrast=ContrastGuess("T1w", 0.9, 0.75, 0.4),

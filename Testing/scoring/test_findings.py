@@ -157,3 +157,12 @@ def test_slice_profile_by_hand() -> None:
 def test_absolute_normality_is_a_rank_among_healthy_scans() -> None:
     healthy = np.array([[0.1, 0.1], [0.2, 0.1], [0.3, 0.1], [0.4, 0.1]], dtype=np.float32)
     assert absolute_normality(np.array([0.25, 9.0]), healthy).tolist() == pytest.approx([0.6, 0.2])
+
+
+def test_findings_look_brighter_or_darker_than_expected():
+    anomaly, residual = (np.zeros((20, 20, 20), dtype=np.float32) for _ in range(2))
+    anomaly[2:6, 2:6, 2:6], anomaly[10:14, 10:14, 10:13], anomaly[16:19, 2:5, 2:5] = 5.0, 5.0, 5.0
+    residual[2:6, 2:6, 2:6], residual[2, 2:6, 2:6], residual[10:14, 10:14, 10:13] = 3.0, -1.0, -2.0
+    grid = grid_of((20, 20, 20), (2.0, 2.0, 2.0))
+    assert [one.looks for one in find(anomaly, grid, np.eye(4), 1.0, 0.0, residual).table] == ["brighter", "darker", ""]
+    assert [one.looks for one in find(anomaly, grid, np.eye(4), 1.0, 0.0).table] == ["", "", ""]

@@ -162,7 +162,8 @@ def _report(outcome: Outcome) -> list[str]:
 def _finding_line(finding: dict[str, Any]) -> str:
     position = ", ".join(f"{value:.0f}" for value in finding["centroid_ras"])
     size = f"{finding['volume_ml']:8.2f} mL"
-    return f"  {finding['id']:3d} {size}  {finding['side']:8} peak {finding['peak']:.3g}  at ({position}) mm RAS"
+    place = f"{finding['side']:8} {finding['looks']:8}"
+    return f"  {finding['id']:3d} {size}  {place} peak {finding['peak']:.3g}  at ({position}) mm RAS"
 
 
 def _parser() -> argparse.ArgumentParser:

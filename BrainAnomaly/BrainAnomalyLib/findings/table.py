@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..io.geometry import Affine, FloatArray, Grid, apply_affine
+from ..io.geometry import Affine, FloatArray, Grid, MaskArray, apply_affine
 from .components import connected_components
 
 Side = Literal["left", "right", "midline"]
+Looks = Literal["brighter", "darker", ""]
 _MIDLINE_HALF_WIDTH_MM = 3.0
 
 
@@ -20,7 +21,8 @@ class Finding:
     """One connected region above the threshold.
 
     Volume in mL, peak and mean in the anomaly map's unit, centroid in the scan's RAS mm and in template mm, and the
-    side by the template's midline.
+    side by the template's midline. ``looks`` brighter or darker than expected, on the mean of the region; "" where
+    nothing says what to expect.
     """
 
     id: int
@@ -30,6 +32,7 @@ class Finding:
     centroid_ras: tuple[float, float, float]
     centroid_template: tuple[float, float, float]
     side: Side
+    looks: Looks = ""
 
     def to_json(self) -> dict[str, object]:
         """All entries as JSON values."""
@@ -57,8 +60,11 @@ def find(
     template_from_native: Affine,
     threshold: float,
     minimum_mm3: float = 20.0,
+    residual: FloatArray | None = None,
 ) -> Findings:
     """Regions of ``anomaly`` (i, j, k on ``grid``) above ``threshold`` and larger than ``minimum_mm3``, 26-connected.
+
+    ``residual`` is the scan minus what is expected (i, j, k), signed, None where nothing is.
 
     The seeds drop components of up to 20 voxels at 1 mm (Meissen et al.); here the limit is a volume, so that it
     means the same on every grid.
@@ -67,21 +73,23 @@ def find(
 
     labels = connected_components(anomaly > threshold, grid.voxel_volume_mm3, minimum_mm3)
     boxes = ndimage.find_objects(labels)
-    rows = tuple(
-        _describe(index, box, labels, anomaly, grid, template_from_native) for index, box in enumerate(boxes, 1)
-    )
-    return Findings(labels, rows, float(threshold), float(minimum_mm3))
+    rows = []
+    for index, box in enumerate(boxes, 1):
+        inside = labels[box] == index
+        looks = "" if residual is None else _looks(residual[box][inside])
+        rows.append(_describe(index, box, inside, anomaly, grid, template_from_native, looks))
+    return Findings(labels, tuple(rows), float(threshold), float(minimum_mm3))
 
 
 def _describe(
     index: int,
     box: tuple[slice, slice, slice],
-    labels: NDArray[np.int32],
+    inside: MaskArray,
     anomaly: FloatArray,
     grid: Grid,
     onto: Affine,
+    looks: Looks,
 ) -> Finding:
-    inside = labels[box] == index
     values = anomaly[box][inside]
     where = np.argwhere(inside) + [side.start for side in box]
     ras = grid.to_world(where.mean(axis=0)[None])
@@ -94,7 +102,13 @@ def _describe(
         centroid_ras=_triple(ras[0]),
         centroid_template=_triple(template),
         side=_side(float(template[0])),
+        looks=looks,
     )
+
+
+def _looks(residual: FloatArray) -> Looks:
+    mean = float(residual.mean(dtype=np.float64))
+    return "brighter" if mean > 0.0 else "darker" if mean < 0.0 else ""
 
 
 def _triple(point: NDArray[np.float64]) -> tuple[float, float, float]:

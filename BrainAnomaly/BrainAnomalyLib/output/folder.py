@@ -36,7 +36,7 @@ from .origin import Origin
 
 RESEARCH_USE = "For research, not for diagnosis."
 SUMMARY = "summary.json"
-_CSV_COLUMNS = ("id", "volume_ml", "peak", "mean", "centroid_ras", "centroid_template", "side")
+_CSV_COLUMNS = ("id", "volume_ml", "peak", "mean", "centroid_ras", "centroid_template", "side", "looks")
 
 
 def write_results(

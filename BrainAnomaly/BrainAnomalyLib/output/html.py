@@ -22,7 +22,16 @@ _STYLE = (
     "table{border-collapse:collapse;margin:.5em 0}td,th{border:1px solid #ccc;padding:.25em .6em;text-align:left}"
     "img{max-width:100%}.notice{border:1px solid #a40;padding:.5em 1em}svg{background:#f7f7f7}"
 )
-_FINDING_COLUMNS = ("Finding", "Volume (mL)", "Peak", "Mean", "Side", "Center R, A, S (mm)", "Template x, y, z (mm)")
+_FINDING_COLUMNS = (
+    "Finding",
+    "Volume (mL)",
+    "Peak",
+    "Mean",
+    "Side",
+    "Looks",
+    "Center R, A, S (mm)",
+    "Template x, y, z (mm)",
+)
 _CHART_WIDTH, _CHART_HEIGHT = 640, 160
 
 
@@ -100,7 +109,7 @@ def _findings(detection: Detection, rejected: int) -> str:
         sentence += f" {rejected} more were rejected by the reader and are left out."
     rows = (
         (
-            *(row.id, f"{row.volume_ml:.2f}", f"{row.peak:.2f}", f"{row.mean:.2f}", row.side),
+            *(row.id, f"{row.volume_ml:.2f}", f"{row.peak:.2f}", f"{row.mean:.2f}", row.side, row.looks),
             *(_point(row.centroid_ras), _point(row.centroid_template)),
         )
         for row in findings.table

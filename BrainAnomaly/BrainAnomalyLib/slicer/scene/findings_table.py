@@ -18,6 +18,7 @@ COLUMNS = (
     Column("template_y", "Template y (mm)", "real", "mm", "Centroid in ICBM152 coordinates: anterior"),
     Column("template_z", "Template z (mm)", "real", "mm", "Centroid in ICBM152 coordinates: superior"),
     Column("side", "Side", "text", description="Side of the template's midline: left, right or midline"),
+    Column("looks", "Looks", "text", description="Brighter or darker than expected; empty where nothing says that"),
     Column("review", "Review", "text", description="kept, or rejected by the reader; rejected ones leave the segment"),
 )
 
@@ -30,4 +31,4 @@ def write_findings(node: TableNode, findings: Findings, rejected: frozenset[int]
 def _row(finding: Finding, rejected: bool) -> tuple[object, ...]:
     measures = (finding.id, finding.volume_ml, finding.peak, finding.mean)
     review = "rejected" if rejected else "kept"
-    return (*measures, *finding.centroid_ras, *finding.centroid_template, finding.side, review)
+    return (*measures, *finding.centroid_ras, *finding.centroid_template, finding.side, finding.looks, review)

@@ -101,7 +101,7 @@ class BrainAnomalySceneLogic:
 
     def __init__(self, runEngine: RunEngine = run_in_process) -> None:
         self._run_engine = runEngine
-        self._cached_map = _CachedMap()
+        self._cached_map, self._cached_residual = _CachedVolume(), _CachedVolume()
 
     def detect(
         self,
@@ -198,7 +198,9 @@ class BrainAnomalySceneLogic:
         anomaly_map = _required_map(input_node)
         grid = world_grid(anomaly_map)
         matrix = record.template_from_world(grid, is_right_handed(anomaly_map))
-        return find(self._cached_map.of(anomaly_map), grid, matrix, record.threshold, record.minimum_mm3)
+        residual = result_node(input_node, "residual")
+        expected = None if residual is None or residual.GetImageData() is None else self._cached_residual.of(residual)
+        return find(self._cached_map.of(anomaly_map), grid, matrix, record.threshold, record.minimum_mm3, expected)
 
     def _rejected(self, input_node: VolumeNode, findings: Findings) -> frozenset[int]:
         anomaly_map = _required_map(input_node)
@@ -239,8 +241,8 @@ class BrainAnomalySceneLogic:
                 composite.SetForegroundOpacity(opacity)
 
 
-class _CachedMap:
-    """The anomaly map last cut, as the contiguous (i, j, k) array that makes moving the threshold quick."""
+class _CachedVolume:
+    """The map last cut, as the contiguous (i, j, k) array that makes moving the threshold quick."""
 
     def __init__(self) -> None:
         self._key: tuple[str, int] | None = None

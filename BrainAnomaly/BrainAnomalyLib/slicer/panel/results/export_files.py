@@ -25,7 +25,7 @@ from ...scene.scene_volumes import local_affine
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
 _CSV_HEADER = (
-    *("id", "volume_ml", "peak", "mean", "side", "review"),
+    *("id", "volume_ml", "peak", "mean", "side", "looks", "review"),
     *("centroid_r", "centroid_a", "centroid_s", "template_x", "template_y", "template_z"),
 )
 # The scene keeps no brain mask, and the absolute residual is that without its sign.
@@ -61,7 +61,7 @@ def export_csv(findings: Findings, rejected: frozenset[int], scan_name: str, fol
                 writer.writerow(_CSV_HEADER)
                 for row in findings.table:
                     review = "rejected" if row.id in rejected else "kept"
-                    measures = (row.id, row.volume_ml, row.peak, row.mean, row.side, review)
+                    measures = (row.id, row.volume_ml, row.peak, row.mean, row.side, row.looks, review)
                     writer.writerow((*measures, *row.centroid_ras, *row.centroid_template))
             return fresh.replace(path)
     except OSError as error:
