@@ -20,7 +20,7 @@ demo: $(VENV)/ready  ## find a synthetic lesion in the template brain; results a
 	$(RUN) -m BrainAnomalyLib demo --out "$(OUT)"
 
 test: $(VENV)/ready-for-tests system-packages lint  ## check style and types, run all tests
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/ready-for-tests  ## check style and types
 	$(RUN) -m ruff check .

@@ -200,10 +200,11 @@ def test_two_series_are_listed_by_number(tmp_path: Path) -> None:
     two_series(tmp_path)
     with pytest.raises(ScanError) as caught:
         read_scan(tmp_path)
-    first, second = caught.value.message.splitlines()[1:]
+    assert caught.value.message.endswith("holds 2 series.")
+    advice, first, second = caught.value.remedy.splitlines()
     assert first.startswith("  1. localizer, 16 x 18 x 6 voxels")
     assert second == "  2. T1 3D, 16 x 18 x 12 voxels, 1.1 x 0.9 x 5 mm, 2026-01-31"
-    assert "number 2 is the largest volume" in caught.value.remedy
+    assert "number 2 is the largest volume" in advice
 
 
 def test_one_of_two_series_is_chosen_by_number_or_uid(tmp_path: Path) -> None:

@@ -207,8 +207,3 @@ def test_a_longer_gap_and_empty_ends_stay_as_they_are(tmp_path):
     scan = read_scan(saved(tmp_path, ".nii.gz", spoiled))
     assert np.array_equal(scan.array, spoiled)
     assert scan.warnings == ()
-
-
-def test_a_mask_is_no_scan(tmp_path):
-    with pytest.raises(ScanError, match="it is a mask, not a scan"):
-        read_scan(saved(tmp_path, ".nii.gz", (head() > 0.0).astype(np.uint8)))

@@ -149,6 +149,13 @@ def test_what_resampling_left_below_zero_about_a_brain_is_background(template):
     assert np.allclose(after.image, before.image, atol=1e-3)
 
 
+def test_a_mask_is_no_scan(template):
+    scan = _stripped_scan(template)
+    mask = replace(scan, array=(scan.array > 0.0).astype(np.float32))
+    with pytest.raises(PreparationError, match="it is a mask, not a scan"):
+        prepare(mask, Recipe(grid="template_2mm"))
+
+
 def test_a_brain_of_no_adults_size_is_warned_about(template):
     grid = Grid(template.grid.shape, template.grid.affine @ np.diag([0.8, 0.8, 0.8, 1.0]))
     small = replace(_stripped_scan(template), grid=grid)

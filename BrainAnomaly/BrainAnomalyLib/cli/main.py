@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -57,8 +58,13 @@ def run_command(options: argparse.Namespace, output: TextIO, messages: TextIO) -
         plain = in_plain_words(error)
         if options.debug:
             traceback.print_exception(error, file=messages)
-        print(f"error: {plain.sentence()}", file=messages)
+        print(f"error: {_one_line(plain.sentence())}", file=messages)
         return plain.exit_code
+
+
+def _one_line(sentence: str) -> str:
+    """The sentence in one line, but for the lines of a numbered list."""
+    return "\n".join(" ".join(part.split()) for part in re.split(r"\n(?=  \d+\. )", sentence))
 
 
 class CommandParser(argparse.ArgumentParser):

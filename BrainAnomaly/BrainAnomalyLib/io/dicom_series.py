@@ -21,10 +21,10 @@ def one_series(folder: Path, headers: dict[Path, Any], chosen: str | None = None
         return _chosen(folder, ordered, headers, chosen)
     if len(ordered) == 1:
         return next(iter(ordered.values()))
-    listed = _listed(ordered, headers)
     raise ScanError(
-        f"The folder '{folder}' holds {len(ordered)} series:\n{listed}",
-        f"Choose one by its number or UID (--series); {_largest(ordered, headers)} is the largest volume.",
+        f"The folder '{folder}' holds {len(ordered)} series.",
+        f"Choose one by its number or UID (--series); {_largest(ordered, headers)} is the largest volume:\n"
+        f"{_listed(ordered, headers)}",
     )
 
 
@@ -34,7 +34,7 @@ def _chosen(folder: Path, series: dict[str, list[Path]], headers: dict[Path, Any
     if chosen.isdigit() and 1 <= int(chosen) <= len(series):
         return list(series.values())[int(chosen) - 1]
     raise ScanError(
-        f"The folder '{folder}' has no series '{chosen}':\n{_listed(series, headers)}", "Choose one of these."
+        f"The folder '{folder}' has no series '{chosen}'.", f"Choose one of these:\n{_listed(series, headers)}"
     )
 
 

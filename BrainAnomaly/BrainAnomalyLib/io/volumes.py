@@ -269,8 +269,6 @@ def _check_shape(array: Array, name: str) -> None:
 def _check_values(values: FloatArray, name: str) -> None:
     if float(values.min()) == float(values.max()):
         raise ScanError(f"'{name}' has the same value everywhere.", "Export the scan again.")
-    if np.isin(values, (values.min(), values.max())).all():
-        raise ScanError(f"'{name}' has two values only: it is a mask, not a scan.", "Give the scan itself.")
 
 
 def _check_affine(grid: Grid, name: str) -> None:

@@ -74,6 +74,9 @@ def align(
 
     Raises PreparationError, OptionsError for an unknown method.
     """
+    if ((scan.array == scan.array.min()) | (scan.array == scan.array.max())).all():
+        message = f"'{scan.name}' has two values only: it is a mask, not a scan."
+        raise PreparationError(message, "Give the scan itself.")
     progress("Finding the brain", 0.0)
     seen = replace(scan, array=without_ringing(scan.array, background_value(scan.array)))
     brain = find_brain(seen, brain_mask_method or recipe.brain, brain_mask)
