@@ -68,14 +68,15 @@ def run_cohort_command(options: argparse.Namespace, output: TextIO, messages: Te
     """Run a parsed ``cohort`` command: 0, or 3 if some scans failed. Raises BrainAnomalyError."""
     compute = _compute(options)
     wanted = Selection(tuple(options.subject), tuple(options.session), tuple(options.contrast))
-    cohort = find_cohort(options.cohort, wanted)
+    # Workers elsewhere have another current folder.
+    cohort, out = find_cohort(options.cohort.absolute(), wanted), options.out.absolute()
     if options.dry_run:
         print("\n".join(_listed(cohort, compute)), file=output)
         return 0
     listener = listener_for(messages, options.json, options.quiet)
-    records = run_cohort(cohort.entries, options.out, _options(options), compute, listener, options.retry_failed)
-    write_tables(records, options.out)
-    page = write_page(records, options.out)
+    records = run_cohort(cohort.entries, out, _options(options), compute, listener, options.retry_failed)
+    write_tables(records, out)
+    page = write_page(records, out)
     _report(records, page, options.json, output)
     return _SOME_FAILED if any(record["status"] == "failed" for record in records) else 0
 
@@ -95,7 +96,7 @@ def _compute(options: argparse.Namespace) -> Compute:
 def _options(options: argparse.Namespace) -> CohortOptions:
     return CohortOptions(
         detector=options.detector,
-        package=options.package,
+        package=None if options.package is None else options.package.absolute(),
         threshold=options.threshold,
         minimum_mm3=options.minimum_size,
         brain_mask_method=options.brain_mask,
