@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import DependencyError
 from ..service.workplace import writing
 from .records import SCANS, Record
-
-if TYPE_CHECKING:
-    import pandas
 
 SCAN_TABLE, FINDING_TABLE = "cohort", "findings.csv"
 _ASKED = ("subject", "session", "contrast")
@@ -39,13 +36,6 @@ def write_tables(records: Sequence[Record], out: Path) -> list[Path]:
         _replace(paths[1], lambda path: findings.to_csv(path, index=False))
         _replace(paths[2], lambda path: scans.to_parquet(path, index=False))
     return paths
-
-
-def read_scans(out: Path) -> pandas.DataFrame:
-    """The table of scans that ``write_tables`` wrote. Raises OSError."""
-    import pandas
-
-    return pandas.read_csv(out / f"{SCAN_TABLE}.csv", dtype=dict.fromkeys(_ASKED, str), keep_default_na=False)
 
 
 def _scan_row(record: Record) -> dict[str, Any]:

@@ -61,9 +61,9 @@ class Selection:
 
     def reason_against(self, entry: Entry) -> str:
         """Why an entry is not wanted, in a sentence; '' if it is."""
-        if self.subjects and _label(entry.subject, "sub-") not in {_label(one, "sub-") for one in self.subjects}:
+        if not _among(self.subjects, entry.subject, "sub-"):
             return "Its subject was not asked for."
-        if self.sessions and _label(entry.session, "ses-") not in {_label(one, "ses-") for one in self.sessions}:
+        if not _among(self.sessions, entry.session, "ses-"):
             return "Its session was not asked for."
         if self.contrasts and entry.contrast not in self.contrasts:
             return "Its contrast was not asked for."
@@ -116,5 +116,5 @@ def _safe(text: str) -> str:
     return _UNSAFE.sub("_", text).strip("._")[:_LONGEST] or "unnamed"
 
 
-def _label(text: str, prefix: str) -> str:
-    return text.removeprefix(prefix)
+def _among(wanted: tuple[str, ...], label: str, prefix: str) -> bool:
+    return not wanted or label.removeprefix(prefix) in {one.removeprefix(prefix) for one in wanted}

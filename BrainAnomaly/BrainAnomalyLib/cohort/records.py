@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .. import __version__
 from ..output.folder import SUMMARY
@@ -15,7 +15,6 @@ from ..service.workplace import write_json
 from .entries import Entry
 
 STATE, SCANS, THUMBNAILS = "state", "scans", "thumbnails"
-Status = Literal["done", "failed"]
 Record = dict[str, Any]
 
 

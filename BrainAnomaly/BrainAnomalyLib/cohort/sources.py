@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DependencyError, OptionsError
-from ..io.scan_names import named_file
+from ..io.scan_names import NOT_A_SCAN, NOT_SEARCHED, named_file
 from ..io.series_search import find_series
 from ..io.volumes import READABLE, Contrast
 from .entries import Cohort, Entry, LeftOut, Selection, known_contrast, selected
@@ -18,14 +18,6 @@ _COLUMNS = ("subject", "session", "contrast", "path", "mask", "series")
 _BIDS_CONTRASTS: dict[str, Contrast] = {
     **{"T1w": "T1w", "T2w": "T2w", "FLAIR": "FLAIR", "PDw": "PD"},
     **{"PD": "PD", "inplaneT1": "T1w", "inplaneT2": "T2w", "UNIT1": "T1w"},
-}
-_NOT_SEARCHED = {"derivatives", "sourcedata", "code", "__MACOSX"}
-_KINDS = {
-    "labels": "It holds labels, not a scan.",
-    "brain mask": "It is a brain mask.",
-    "lesion": "It is a lesion mask.",
-    "map": "It is not a structural scan.",
-    "contrast agent": "It was taken after a contrast agent.",
 }
 
 
@@ -106,7 +98,7 @@ def _of_folder(root: Path) -> Cohort:
     for path in images:
         one = named_file(path, root)
         if one.kind != "scan":
-            left_out.append(LeftOut(path, _KINDS[one.kind]))
+            left_out.append(LeftOut(path, NOT_A_SCAN[one.kind]))
             continue
         place = one.home.relative_to(root).as_posix() if one.home != root else ""
         entries.append(Entry(path, one.name or place or path.stem, one.session, one.contrast))
@@ -130,7 +122,7 @@ def _files(root: Path) -> list[Path]:
             folders[:] = []
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if name[0] != "." and name not in _NOT_SEARCHED)
+        folders[:] = sorted(name for name in folders if name[0] != "." and name not in NOT_SEARCHED)
         found += [Path(place) / name for name in sorted(names) if name[0] != "."]
     return found
 
@@ -166,7 +158,7 @@ def _of_bids(root: Path) -> Cohort:
 
 def _bids_fault(entities: dict[str, Any], path: Path) -> str:
     if "ceagent" in entities or "ce" in entities:
-        return _KINDS["contrast agent"]
+        return NOT_A_SCAN["contrast agent"]
     if entities.get("suffix") not in _BIDS_CONTRASTS:
         return f"Images of the kind '{entities.get('suffix')}' are not analysed."
     if entities.get("part") in ("phase", "imag", "real"):
@@ -175,12 +167,11 @@ def _bids_fault(entities: dict[str, Any], path: Path) -> str:
 
 
 def _bids_entry(path: Path, entities: dict[str, Any]) -> Entry:
-    known = {"subject", "session", "suffix", "datatype", "extension"}
     extra = {name: str(value) for name, value in entities.items() if name in ("acquisition", "run", "reconstruction")}
     return Entry(
         scan=path,
         subject=f"sub-{entities['subject']}",
         session=f"ses-{entities['session']}" if "session" in entities else "",
         contrast=_BIDS_CONTRASTS[entities["suffix"]],
-        extra={name: value for name, value in extra.items() if name not in known},
+        extra=extra,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..errors import ScanError
-from .geometry import Affine, Array, Forms, Grid
+from .geometry import Affine, Array, Forms, Grid, right_angled
 from .nifti import byte_order, read_header
 
 # As near to right angles as resampling and rounding leave them; what is beyond the second is no scan of a brain.
@@ -129,10 +129,9 @@ def too_slanted(name: str) -> ScanError:
 def rectangular(affine: Affine, shape: tuple[int, int, int]) -> Affine:
     """The nearest affine with axes at right angles, of the same voxel sizes and the same middle."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
     middle = (np.asarray(shape) - 1.0) / 2.0
     found = np.eye(4)
-    found[:3, :3] = (left @ right) * spacing
+    found[:3, :3] = right_angled(affine[:3, :3] / spacing) * spacing
     found[:3, 3] = affine[:3, :3] @ middle + affine[:3, 3] - found[:3, :3] @ middle
     return found
 

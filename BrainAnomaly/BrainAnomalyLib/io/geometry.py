@@ -138,12 +138,12 @@ def isotropic_grid(grid: Grid, spacing_mm: float) -> Grid:
     extent = np.asarray(grid.shape) * np.asarray(grid.spacing)
     counts = np.maximum(1, np.round(extent / spacing_mm)).astype(int)
     affine = np.eye(4)
-    affine[:3, :3] = _rectangular(grid.direction) * spacing_mm
+    affine[:3, :3] = right_angled(grid.direction) * spacing_mm
     affine[:3, 3] = grid.center - affine[:3, :3] @ ((counts - 1.0) / 2.0)
     return Grid((int(counts[0]), int(counts[1]), int(counts[2])), affine)
 
 
-def _rectangular(direction: Affine) -> Affine:
+def right_angled(direction: Affine) -> Affine:
     """The nearest axes at right angles; those given, to the bit, where they are that already."""
     if np.abs(direction.T @ direction - np.eye(3)).max() < _RIGHT_ANGLE:
         return direction

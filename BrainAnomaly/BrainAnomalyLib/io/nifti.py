@@ -58,10 +58,15 @@ def as_named(path: Path) -> Iterator[Path]:
 def nifti_fault(path: Path) -> Fault:
     """What is wrong with a .nii or .nii.gz file (also its checksum, if compressed); empty when it is sound."""
     try:
-        with gzip.open(path) if is_compressed(path) else path.open("rb") as stream:
+        with _opened(path) as stream:
             return _fault(stream)
     except (EOFError, gzip.BadGzipFile, zlib.error, struct.error):
         return "incomplete"
+
+
+def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
+    """The file to read, unpacked where it is compressed."""
+    return gzip.open(path) if is_compressed(path) else path.open("rb")
 
 
 def _fault(stream: BinaryIO | gzip.GzipFile) -> Fault:
@@ -96,7 +101,7 @@ def _content(header: bytes) -> _Content | None:
 
 def read_header(path: Path) -> bytes:
     """The first 348 bytes of a .nii or .nii.gz file, unpacked."""
-    with gzip.open(path) if is_compressed(path) else path.open("rb") as stream:
+    with _opened(path) as stream:
         return stream.read(_HEADER_SIZE)
 
 
@@ -107,7 +112,7 @@ def byte_order(header: bytes) -> str:
 
 def not_finite(path: Path) -> MaskArray:
     """Which stored values of a sound file are NaN or infinite, in the file's order (first axis fastest)."""
-    with gzip.open(path) if is_compressed(path) else path.open("rb") as stream:
+    with _opened(path) as stream:
         content = _content(stream.read(_HEADER_SIZE))
         if content is None or content.float_type is None:
             return np.zeros(0, dtype=np.bool_)

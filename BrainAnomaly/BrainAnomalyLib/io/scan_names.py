@@ -10,6 +10,15 @@ from typing import Literal
 from .volumes import Contrast, stem
 
 Kind = Literal["scan", "brain mask", "lesion", "labels", "map", "contrast agent"]
+NOT_A_SCAN: dict[Kind, str] = {
+    "labels": "It holds labels, not a scan.",
+    "brain mask": "It is a brain mask.",
+    "lesion": "It is a lesion mask.",
+    "map": "It is not a structural scan.",
+    "contrast agent": "It was taken after a contrast agent.",
+}
+# Folders in which results of pipelines and sources of a BIDS data set repeat its scans.
+NOT_SEARCHED = {"derivatives", "sourcedata", "code", "__MACOSX"}
 
 
 @dataclass(frozen=True)

@@ -13,26 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from BrainAnomalyLib.errors import OptionsError
-from BrainAnomalyLib.io.scan_names import NamedFile, contrast_of_words, named_file
+from BrainAnomalyLib.io.scan_names import NOT_A_SCAN, NOT_SEARCHED, NamedFile, contrast_of_words, named_file
 from BrainAnomalyLib.io.series_search import FoundSeries, find_series, scanner_name
 from BrainAnomalyLib.io.volumes import CONTRASTS, READABLE, Contrast, stem
 from BrainAnomalyLib.resources import sha256
 
 from .cohort import Cohort, CohortError, CohortScan, SkippedScan
 
-# Results of pipelines and sources of a BIDS data set repeat its scans.
-_NOT_SEARCHED = {"derivatives", "sourcedata", "code", "__MACOSX"}
 _NOT_DICOM = {".json", ".tsv", ".csv", ".txt", ".md", ".bval", ".bvec", ".png", ".jpg", ".pdf", ".zip", ".raw", ".img"}
 _FREESURFER_ORDER = ("T1", "orig", "rawavg", "nu", "orig_nu", "norm", "brain", "brainmask")
 _SCAN_OF_IXI = re.compile(r"IXI\d{3}-([A-Za-z]+)-\d+")
 _UNKNOWN: Contrast = "unknown"
-_REASONS = {
-    "labels": "It holds labels, not a scan.",
-    "brain mask": "It is a brain mask.",
-    "lesion": "It is a lesion mask.",
-    "map": "It is not a structural scan.",
-    "contrast agent": "It was taken after a contrast agent.",
-}
 
 
 def find_scans(folder: Path, contrast: Contrast | None = None) -> Cohort:
@@ -70,7 +61,7 @@ def _check(folder: Path, contrast: Contrast | None) -> None:
 
 
 def _nothing_found(folder: Path, skipped: list[SkippedScan]) -> CohortError:
-    counts = Counter(one.reason for one in skipped if one.reason != _REASONS["brain mask"])
+    counts = Counter(one.reason for one in skipped if one.reason != NOT_A_SCAN["brain mask"])
     why = " ".join(f"{count} skipped: {reason}" for reason, count in counts.most_common(3))
     return CohortError(
         f"The folder '{folder}' holds no healthy scan that can be used. {why}".strip(),
@@ -82,7 +73,7 @@ def _files(folder: Path) -> list[Path]:
     """Every file below ``folder`` in a fixed order, without hidden ones and folders that are not searched."""
     found = []
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != "." and name not in _NOT_SEARCHED)
+        folders[:] = sorted(name for name in folders if name[0] != "." and name not in NOT_SEARCHED)
         found += [Path(place) / name for name in sorted(names) if name[0] != "."]
     return found
 
@@ -128,7 +119,7 @@ def _scans_of(named: list[NamedFile], root: Path) -> tuple[list[CohortScan], lis
         contrast = one.contrast if one.contrast != "unknown" else contrast_of_words(described)
         if one.kind != "scan":
             accessory = one.kind in ("brain mask", "labels", "lesion")
-            skipped.append(SkippedScan(subject, one.path, _REASONS[one.kind], contrast, accessory))
+            skipped.append(SkippedScan(subject, one.path, NOT_A_SCAN[one.kind], contrast, accessory))
             continue
         table = ages[one.home] if one.home in ages else ages.setdefault(one.home, _ages_above(one.home, root))
         scanner = scanner_name(sidecar, "Manufacturer", "ManufacturersModelName") or _scanner_folder(one, subject, root)
