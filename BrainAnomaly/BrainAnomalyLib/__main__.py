@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 from .cli.main import parse, run_command
@@ -12,15 +13,20 @@ from .service.streams import claim_stderr, claim_stdout, use_utf8, while_read
 _TERMINATED = 143
 
 
-def run() -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
     """The command line with clean streams: libraries can neither spoil the result nor hide the error."""
     use_utf8()
     signal.signal(signal.SIGTERM, _stop)
-    options = parse()
+    options = parse(arguments)
     shows_everything = options.debug or options.command == "worker"
     output = claim_stdout()
     messages = sys.stderr if shows_everything else claim_stderr()
     return while_read(lambda stream: run_command(options, stream, messages), output)
+
+
+def run_bids() -> int:
+    """The command ``bids`` under a name of its own, as BIDS Apps are called."""
+    return run(["bids", *sys.argv[1:]])
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -42,7 +42,7 @@ ROOMS = (
     ("detection",),
     ("output", "evaluation"),
     ("service",),
-    ("cohort",),
+    ("cohort", "group"),
     ("cli",),
     ("__main__", "slicer.scene"),
     ("slicer.panel.common",),

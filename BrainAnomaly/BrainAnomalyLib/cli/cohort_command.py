@@ -10,6 +10,7 @@ from typing import Any, TextIO, get_args
 from ..cohort.cohort_tables import write_tables
 from ..cohort.compute import Compute, job_script
 from ..cohort.entries import Cohort, Selection
+from ..cohort.extras import check_extras
 from ..cohort.listeners import listener_for
 from ..cohort.page import write_page
 from ..cohort.records import CohortOptions, Record
@@ -37,11 +38,12 @@ def add_cohort_parser(subparsers: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="list what would run and what is left out, and why")
     parser.add_argument("--retry-failed", action="store_true", help="try scans again that failed before")
     parser.add_argument("--json", action="store_true", help="progress and result as JSON lines")
-    _add_detection(parser)
+    add_detection_options(parser)
     _add_compute(parser)
 
 
-def _add_detection(parser: argparse.ArgumentParser) -> None:
+def add_detection_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is the same for all scans."""
     parser.add_argument("--detector", choices=detector_names(), help="default: the one that suits each contrast")
     parser.add_argument("--package", type=Path, metavar="FOLDER", help="a trained model package; default: embedded")
     parser.add_argument("--threshold", type=float, metavar="X", help="in the map's unit; default: the detector's")
@@ -66,18 +68,23 @@ def _add_compute(parser: argparse.ArgumentParser) -> None:
 
 def run_cohort_command(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
     """Run a parsed ``cohort`` command: 0, or 3 if some scans failed. Raises BrainAnomalyError."""
+    check_extras()
     compute = _compute(options)
     wanted = Selection(tuple(options.subject), tuple(options.session), tuple(options.contrast))
     # Workers elsewhere have another current folder.
     cohort, out = find_cohort(options.cohort.absolute(), wanted), options.out.absolute()
     if options.dry_run:
-        print("\n".join(_listed(cohort, compute)), file=output)
+        print("\n".join(listed(cohort, compute)), file=output)
         return 0
     listener = listener_for(messages, options.json, options.quiet)
-    records = run_cohort(cohort.entries, out, _options(options), compute, listener, options.retry_failed)
-    write_tables(records, out)
-    page = write_page(records, out)
-    _report(records, page, options.json, output)
+    records = run_cohort(cohort.entries, out, cohort_options(options), compute, listener, options.retry_failed)
+    return finish(records, records, out, options.json, output)
+
+
+def finish(records: list[Record], shown: list[Record], out: Path, as_json: bool, output: TextIO) -> int:
+    """Write tables and page of the scans ``shown``, say how those of ``records`` ended, and return the exit code."""
+    write_tables(shown, out)
+    _report(records, write_page(shown, out), as_json, output)
     return _SOME_FAILED if any(record["status"] == "failed" for record in records) else 0
 
 
@@ -93,7 +100,8 @@ def _compute(options: argparse.Namespace) -> Compute:
     return Compute(options.workers, options.scheduler, slurm, options.device == "cuda")
 
 
-def _options(options: argparse.Namespace) -> CohortOptions:
+def cohort_options(options: argparse.Namespace) -> CohortOptions:
+    """What is the same for all scans, of a parsed command."""
     return CohortOptions(
         detector=options.detector,
         package=None if options.package is None else options.package.absolute(),
@@ -105,7 +113,7 @@ def _options(options: argparse.Namespace) -> CohortOptions:
     )
 
 
-def _listed(cohort: Cohort, compute: Compute) -> list[str]:
+def listed(cohort: Cohort, compute: Compute) -> list[str]:
     """What would run, what would not and why, and what Slurm would be given."""
     count = len(cohort.entries)
     lines = [f"{count} scan{'' if count == 1 else 's'} would run:"]

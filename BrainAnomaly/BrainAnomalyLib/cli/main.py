@@ -27,8 +27,10 @@ from ..preparation.brain.methods import CHOICES as BRAIN_MASK_METHODS
 from ..progress import Progress, progress_lines, silent
 from ..service.jobs import DetectionJob, Outcome, in_plain_words, run_job
 from ..service.streams import program_name, while_read
+from .bids_command import add_bids_parser, run_bids
 from .cohort_command import add_cohort_parser, run_cohort_command
 from .evaluate import add_evaluate_parser, run_evaluate
+from .group_command import add_group_parser, run_group
 from .package import add_package_parser, run_package
 
 Command = Callable[[argparse.Namespace, TextIO, TextIO], int]
@@ -109,11 +111,13 @@ def _worker(options: argparse.Namespace, output: TextIO, messages: TextIO) -> in
 
 
 _COMMANDS: dict[str, Command] = {
+    "bids": run_bids,
     "cohort": run_cohort_command,
     "detect": _detect,
     "demo": _demo,
     "detectors": _detectors,
     "evaluate": run_evaluate,
+    "group": run_group,
     "package": run_package,
     "worker": _worker,
 }
@@ -187,6 +191,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("detectors", parents=[common], help="list the detectors")
     add_package_parser(commands, common)
     add_cohort_parser(commands, common)
+    add_bids_parser(commands, common)
+    add_group_parser(commands, common)
     add_evaluate_parser(commands, common)
     commands.add_parser("worker", parents=[common], help="take requests as JSON lines on standard input")
     return parser

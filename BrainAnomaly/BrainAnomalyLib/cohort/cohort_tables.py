@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import DependencyError
-from ..service.workplace import writing
-from .records import SCANS, Record
+from ..service.workplace import host_name, writing
+from .records import Record
 
 SCAN_TABLE, FINDING_TABLE = "cohort", "findings.csv"
-_ASKED = ("subject", "session", "contrast")
+_ASKED = ("key", "subject", "session", "contrast")
 _MEASURED = (
     *("shown_contrast", "brain_ml", "brain_method", "quality", "quality_verdict", "guard", "threshold"),
     *("threshold_source", "detector", "package", "program", "seconds", "worker_peak_gb"),
@@ -24,17 +24,15 @@ def scan_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def write_tables(records: Sequence[Record], out: Path) -> list[Path]:
-    """Write ``cohort.csv``, ``cohort.parquet`` and ``findings.csv``. Raises OutputError, DependencyError."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise DependencyError("Tables of a cohort need pandas.", "Install brain-anomaly[cohort].") from error
+    """Write ``cohort.csv``, ``cohort.parquet`` and ``findings.csv``. Raises OutputError."""
+    import pandas
+
     scans, findings = pandas.DataFrame(scan_rows(records)), pandas.DataFrame(_finding_rows(records))
     paths = [out / f"{SCAN_TABLE}.csv", out / FINDING_TABLE, out / f"{SCAN_TABLE}.parquet"]
     with writing(out):
-        _replace(paths[0], lambda path: scans.to_csv(path, index=False))
-        _replace(paths[1], lambda path: findings.to_csv(path, index=False))
-        _replace(paths[2], lambda path: scans.to_parquet(path, index=False))
+        replace(paths[0], lambda path: scans.to_csv(path, index=False))
+        replace(paths[1], lambda path: findings.to_csv(path, index=False))
+        replace(paths[2], lambda path: scans.to_parquet(path, index=False))
     return paths
 
 
@@ -49,7 +47,8 @@ def _scan_row(record: Record) -> dict[str, Any]:
         "largest_ml": max((one["volume_ml"] for one in findings), default=0.0) if done else None,
     }
     row |= {name: record.get(name) for name in _MEASURED}
-    row |= {"warnings": " ".join(record.get("warnings", [])), "results": f"{SCANS}/{record['key']}" if done else ""}
+    row |= {"warnings": " ".join(record.get("warnings", []))}
+    row |= {name: record.get(name, "") for name in ("results", "overview", "in_template")}
     return {**row, **record.get("extra", {})}
 
 
@@ -61,13 +60,13 @@ def _finding_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
             row |= {name: finding[name] for name in ("id", "volume_ml", "peak", "mean", "side", "looks")}
             for space, name in (("ras", "centroid_ras"), ("template", "centroid_template")):
                 row |= {f"{space}_{axis}": value for axis, value in zip("xyz", finding[name], strict=True)}
-            rows.append({**row, "results": f"{SCANS}/{record['key']}"})
+            rows.append({**row, "results": record["results"]})
     return rows
 
 
-def _replace(path: Path, write: Any) -> None:
-    """Write beside and move into place."""
-    unfinished = path.with_name(f"{path.name}.partial")
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside and move into place; several processes may do so. Raises OSError."""
+    unfinished = path.with_name(f"{path.name}.{host_name()}-{os.getpid()}.partial")
     try:
         write(unfinished)
         unfinished.replace(path)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..devices import available_processors
-from ..errors import DependencyError, OptionsError
+from ..errors import OptionsError
 
 # What one worker holds at most while it detects in a scan of 0.5 mm; Testing/benchmarks/speed.py says what it takes.
 _GB_A_WORKER = 3.0
@@ -24,17 +24,23 @@ class Compute:
     """``workers`` processes here (None: as many as processors and memory allow), or a cluster.
 
     ``scheduler`` is the address of a running one; ``slurm`` are options of ``dask_jobqueue.SLURMCluster`` and
-    ``workers`` then the number of jobs.
+    ``workers`` then the number of jobs. ``memory_gb`` is what the workers here may take together.
     """
 
     workers: int | None = None
     scheduler: str | None = None
     slurm: tuple[tuple[str, str], ...] | None = None
     gpu: bool = False
+    memory_gb: float | None = None
 
 
-def local_workers(wanted: int | None = None) -> int:
-    """How many workers this computer takes: what is wanted, else one a processor as far as its memory goes."""
+def local_workers(wanted: int | None = None, memory_gb: float | None = None) -> int:
+    """How many workers this computer takes: what is wanted, else one a processor; no more than memory allows.
+
+    Of memory that is not given (in GB), all that is free counts, but then ``wanted`` is not questioned.
+    """
+    if memory_gb is not None:
+        return max(1, min(wanted or available_processors(), int(memory_gb / _GB_A_WORKER)))
     if wanted is not None:
         return wanted
     import psutil
@@ -45,14 +51,10 @@ def local_workers(wanted: int | None = None) -> int:
 
 @contextmanager
 def connected(compute: Compute) -> Iterator[Any]:
-    """A Dask client whose workers run one scan at a time. Raises DependencyError, OptionsError."""
-    try:
-        import dask
-        import distributed
-    except ImportError as error:
-        raise DependencyError(
-            f"Running a cohort needs the Python package '{error.name}'.", "Install brain-anomaly[cohort]."
-        ) from error
+    """A Dask client whose workers run one scan at a time. Raises OptionsError."""
+    import dask
+    import distributed
+
     with _configured(dask), ExitStack() as stack:
         yield stack.enter_context(_client(compute, distributed, stack))
 
@@ -90,12 +92,12 @@ def _client(compute: Compute, distributed: Any, stack: ExitStack) -> Any:
         cluster = stack.enter_context(_slurm(compute))
         cluster.scale(jobs=compute.workers or 1)
         return distributed.Client(cluster)
-    count = local_workers(compute.workers)
+    count = local_workers(compute.workers, compute.memory_gb)
     cluster = distributed.LocalCluster(
         n_workers=count,
         threads_per_worker=1,
         processes=True,
-        memory_limit="auto",
+        memory_limit="auto" if compute.memory_gb is None else int(compute.memory_gb * 2**30 / count),
         dashboard_address=":0",
         resources={"GPU": 1} if compute.gpu else None,
         silence_logs="CRITICAL",
@@ -118,12 +120,8 @@ def _environment() -> dict[str, str]:
 
 
 def _slurm(compute: Compute) -> Any:
-    try:
-        from dask_jobqueue import SLURMCluster
-    except ImportError as error:
-        raise DependencyError(
-            "Slurm needs the Python package dask-jobqueue.", "Install brain-anomaly[cohort]."
-        ) from error
+    from dask_jobqueue import SLURMCluster
+
     options: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "4GB", **dict(compute.slurm or ())}
     for name in ("cores", "processes"):
         options[name] = int(options[name])

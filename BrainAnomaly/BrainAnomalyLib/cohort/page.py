@@ -15,7 +15,7 @@ from pathlib import Path
 from .. import __version__
 from ..output.folder import RESEARCH_USE
 from ..service.workplace import writing
-from .cohort_tables import scan_rows
+from .cohort_tables import replace, scan_rows
 from .records import THUMBNAILS, Record
 
 PAGE, ROWS = "index.html", "index_rows.js"
@@ -48,8 +48,9 @@ def write_page(records: Sequence[Record], out: Path) -> Path:
         .replace("@COLUMNS@", _as_script(columns))
     )
     with writing(out):
-        (out / ROWS).write_text(f"const ROWS = {_as_script(json.dumps(rows))};\n", encoding="utf-8")
-        (out / PAGE).write_text(text, encoding="utf-8")
+        script = f"const ROWS = {_as_script(json.dumps(rows))};\n"
+        replace(out / ROWS, lambda path: path.write_text(script, encoding="utf-8"))
+        replace(out / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
     return out / PAGE
 
 
@@ -58,7 +59,7 @@ def _row(record: Record, row: dict[str, object]) -> dict[str, object]:
     if record["status"] == "failed":
         shown["warnings"] = row["reason"]
     picture = f"{THUMBNAILS}/{record['key']}.jpg" if record["status"] == "done" else ""
-    return {**shown, "key": record["key"], "picture": picture, "results": row["results"]}
+    return {**shown, "key": record["key"], "picture": picture, "overview": row["overview"]}
 
 
 def _worst_first(row: dict[str, object]) -> tuple[bool, float]:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..output.folder import SUMMARY
 from ..resources import resources_folder, sha256
 from ..service.workplace import write_json
 from .entries import Entry
 
-STATE, SCANS, THUMBNAILS = "state", "scans", "thumbnails"
+STATE, SCANS, THUMBNAILS, IN_TEMPLATE = "state", "scans", "thumbnails", "in_template"
 Record = dict[str, Any]
 
 
@@ -71,21 +70,33 @@ def write_record(out: Path, record: Record) -> None:
 
 def read_record(out: Path, key: str) -> Record | None:
     """The record of a scan; None without one or for a damaged one."""
-    try:
-        record = json.loads(record_file(out, key).read_text(encoding="utf-8"))
-        return record if record["key"] == key and record["status"] in ("done", "failed") else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    record = _read(record_file(out, key))
+    return record if record is not None and record["key"] == key else None
+
+
+def read_records(out: Path) -> list[Record]:
+    """The records of every scan that was ever run into ``out``, ordered by key."""
+    records = [_read(path) for path in sorted((out / STATE).rglob("*.json"))]
+    return sorted((record for record in records if record is not None), key=lambda record: str(record["key"]))
 
 
 def is_done(record: Record | None, identity: str, out: Path) -> bool:
-    """Whether a scan's result is there and is of the same input, options, program and models."""
+    """Whether a scan's result is there, whole, and is of the same input, options, program and models."""
     return (
         record is not None
         and record["status"] == "done"
         and record.get("identity") == identity
-        and (results_folder(out, record["key"]) / SUMMARY).is_file()
+        and all((out / name).is_file() for name in record["files"])
     )
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
+        whole = isinstance(record["key"], str) and record["status"] in ("done", "failed")
+        return record if whole and (record["status"] == "failed" or isinstance(record["files"], list)) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _stamp(path: Path) -> list[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,41 +75,54 @@ def run_cohort(
     listener: Listener | None = None,
     retry_failed: bool = False,
     run: Run = run_task,
+    stop_at_failure: bool = False,
+    locked: Iterable[Path] | None = None,
 ) -> list[Record]:
     """Run what is left to do and return the records of all ``entries``, ordered by key.
 
-    Raises OutputError where another run works in ``out`` or it cannot be written, Cancelled after Ctrl-C.
+    With ``stop_at_failure`` nothing more is begun after a scan failed, and what was not run has no record. ``locked``
+    are the folders that no other run may work in, ``out`` by default. Raises OutputError where another run works in one
+    of these or ``out`` cannot be written, Cancelled after Ctrl-C.
     """
     listener = listener or Listener()
-    with workplace.writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    workplace.take(out)
-    try:
+    with _taken(locked if locked is not None else (out,)):
         found = plan(entries, out, options, retry_failed)
         records = [*found.done, *found.failed_before]
         if found.tasks:
-            records += _through_workers(found, compute, listener, run)
+            with closing(_through_workers(found, compute, listener, run)) as ended:
+                for record in ended:
+                    records.append(record)
+                    if stop_at_failure and record["status"] == "failed":
+                        break
         else:
             listener.started(found, 0, "")
-    finally:
-        workplace.release(out)
     return sorted(records, key=lambda record: str(record["key"]))
 
 
-def _through_workers(found: Plan, compute: Compute, listener: Listener, run: Run) -> list[Record]:
-    records = []
+@contextmanager
+def _taken(folders: Iterable[Path]) -> Iterator[None]:
+    """No other run works in the folders. Raises OutputError."""
+    with ExitStack() as stack:
+        for folder in folders:
+            with workplace.writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            workplace.take(folder)
+            stack.callback(workplace.release, folder)
+        yield
+
+
+def _through_workers(found: Plan, compute: Compute, listener: Listener, run: Run) -> Iterator[Record]:
     with connected(compute) as client:
         if compute.scheduler is None and compute.slurm is None:
             client.wait_for_workers(1, timeout=120)
         listener.started(found, len(client.nthreads()), str(client.dashboard_link))
         try:
             for record in _results(client, found.tasks, {"GPU": 1} if compute.gpu else None, run):
-                records.append(record)
                 listener.finished(record)
+                yield record
         except KeyboardInterrupt as error:
             message = "The run was stopped; scans that are done are kept."
             raise Cancelled(message, "The same command goes on.") from error
-    return records
 
 
 def _results(client: Any, tasks: list[Task], resources: dict[str, int] | None, run: Run) -> Iterator[Record]:

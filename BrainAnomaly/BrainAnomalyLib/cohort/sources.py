@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
-from typing import Any
 
-from ..errors import DependencyError, OptionsError
-from ..io.scan_names import NOT_A_SCAN, NOT_SEARCHED, named_file
+from ..errors import OptionsError
+from ..io.file_search import files_below
+from ..io.scan_names import NOT_A_SCAN, named_file
 from ..io.series_search import find_series
-from ..io.volumes import READABLE, Contrast
+from ..io.volumes import READABLE
+from .bids_source import Filters, scans_of_bids
 from .entries import Cohort, Entry, LeftOut, Selection, known_contrast, selected
 
 _COLUMNS = ("subject", "session", "contrast", "path", "mask", "series")
-_BIDS_CONTRASTS: dict[str, Contrast] = {
-    **{"T1w": "T1w", "T2w": "T2w", "FLAIR": "FLAIR", "PDw": "PD"},
-    **{"PD": "PD", "inplaneT1": "T1w", "inplaneT2": "T2w", "UNIT1": "T1w"},
-}
 
 
-def find_cohort(given: Path, wanted: Selection | None = None) -> Cohort:
+def find_cohort(given: Path, wanted: Selection | None = None, filters: Filters | None = None) -> Cohort:
     """The wanted scans of a BIDS data set, a folder or a CSV or TSV table, and what was left out and why.
 
-    Raises OptionsError for what is none of these or holds no scan, DependencyError.
+    ``filters`` are those of a BIDS data set (see ``scans_of_bids``). Raises OptionsError for what is none of these or
+    holds no scan.
     """
     if given.is_dir():
-        found = _of_bids(given) if (given / "dataset_description.json").is_file() else _of_folder(given)
+        bids = (given / "dataset_description.json").is_file()
+        found = scans_of_bids(given, filters) if bids else _of_folder(given)
     elif given.is_file() and given.suffix.lower() in (".csv", ".tsv", ".txt"):
         found = _of_table(given)
     else:
@@ -92,7 +90,7 @@ def _row_entry(values: dict[str, str], home: Path) -> Entry | LeftOut:
 
 
 def _of_folder(root: Path) -> Cohort:
-    files = _files(root)
+    files = files_below(root)
     images = [path for path in files if path.name.lower().endswith(READABLE)]
     entries, left_out = [], []
     for path in images:
@@ -111,67 +109,3 @@ def _of_folder(root: Path) -> Cohort:
         else:
             entries.append(Entry(series.folder, series.subject, series.session, series.contrast, series=series.uid))
     return Cohort(entries, left_out)
-
-
-def _files(root: Path) -> list[Path]:
-    """Every file below ``root`` in a fixed order, without hidden ones; links to folders are followed once."""
-    found, seen = [], set()
-    for place, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders[:] = []
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if name[0] != "." and name not in NOT_SEARCHED)
-        found += [Path(place) / name for name in sorted(names) if name[0] != "."]
-    return found
-
-
-# --- BIDS ------------------------------------------------------------------------------------------------------------
-
-
-def _of_bids(root: Path) -> Cohort:
-    """Anatomical images as pybids finds them; derivatives are not searched."""
-    try:
-        import bids
-    except ImportError as error:
-        raise DependencyError(
-            "Reading a BIDS data set needs the Python package pybids.", "Install brain-anomaly[cohort]."
-        ) from error
-    try:
-        layout = bids.BIDSLayout(root, validate=True, derivatives=False)
-        files = layout.get(datatype="anat", extension=[".nii", ".nii.gz"])
-    except Exception as error:  # pybids raises many kinds for broken data sets
-        reason = " ".join(str(error).split())
-        message = f"The BIDS data set '{root}' cannot be read ({reason})."
-        raise OptionsError(message, "Check it with the BIDS validator.") from error
-    entries, left_out = [], []
-    for file in sorted(files, key=lambda one: one.path):
-        entities = file.get_entities()
-        reason = _bids_fault(entities, Path(file.path))
-        if reason:
-            left_out.append(LeftOut(Path(file.path), reason))
-        else:
-            entries.append(_bids_entry(Path(file.path), entities))
-    return Cohort(entries, left_out)
-
-
-def _bids_fault(entities: dict[str, Any], path: Path) -> str:
-    if "ceagent" in entities or "ce" in entities:
-        return NOT_A_SCAN["contrast agent"]
-    if entities.get("suffix") not in _BIDS_CONTRASTS:
-        return f"Images of the kind '{entities.get('suffix')}' are not analysed."
-    if entities.get("part") in ("phase", "imag", "real"):
-        return "It is no magnitude image."
-    return "" if path.exists() else "The file is not there (a link that leads nowhere)."
-
-
-def _bids_entry(path: Path, entities: dict[str, Any]) -> Entry:
-    extra = {name: str(value) for name, value in entities.items() if name in ("acquisition", "run", "reconstruction")}
-    return Entry(
-        scan=path,
-        subject=f"sub-{entities['subject']}",
-        session=f"ses-{entities['session']}" if "session" in entities else "",
-        contrast=_BIDS_CONTRASTS[entities["suffix"]],
-        extra=extra,
-    )

@@ -12,9 +12,8 @@ from typing import Any
 from ..service.jobs import DetectionJob, Loader, in_plain_words, run_job
 from ..service.worker import warm_loader
 from .entries import Entry
-from .records import THUMBNAILS, CohortOptions, Record, results_folder, write_record
-
-_THUMBNAIL_WIDTH, _QUALITY = 480, 80
+from .places import FolderPerScan, Places
+from .records import CohortOptions, Record, write_record
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,10 @@ class Task:
     options: CohortOptions
 
 
-def run_task(task: Task) -> list[Record]:
-    """The records of a task's scans, in order, as they also stand on disk."""
-    return [_run(task, entry, identity) for entry, identity in zip(task.entries, task.identities, strict=True)]
+def run_task(task: Task, places: Places | None = None) -> list[Record]:
+    """The records of a task's scans, in order, as they also stand on disk; results go to a folder each by default."""
+    where = places or FolderPerScan()
+    return [_run(task, entry, identity, where) for entry, identity in zip(task.entries, task.identities, strict=True)]
 
 
 def failed(entry: Entry, identity: str, reason: str, remedy: str = "") -> Record:
@@ -43,13 +43,13 @@ def _loader() -> Loader:
     return warm_loader()
 
 
-def _run(task: Task, entry: Entry, identity: str) -> Record:
+def _run(task: Task, entry: Entry, identity: str, places: Places) -> Record:
     started = time.perf_counter()
     try:
-        outcome = run_job(_job(task, entry), load=_loader())
-        _thumbnail(outcome.folder / "overview.png", task.out / THUMBNAILS / f"{entry.key}.jpg")
-        seconds = round(time.perf_counter() - started, 2)
-        record = {**_asked(entry, identity), "status": "done", **_result(outcome.summary), "seconds": seconds}
+        outcome = run_job(_job(task, entry, places), load=_loader())
+        kept = places.keep(outcome.folder, outcome.summary, task.out, entry)
+        record = {**_asked(entry, identity), "status": "done", **_result(outcome.summary), **kept._asdict()}
+        record["seconds"] = round(time.perf_counter() - started, 2)
         record["worker_peak_gb"] = round(_peak_gb(), 2)
         write_record(task.out, record)
     except Exception as error:  # one bad scan must not end the others
@@ -62,11 +62,11 @@ def _run(task: Task, entry: Entry, identity: str) -> Record:
     return record
 
 
-def _job(task: Task, entry: Entry) -> DetectionJob:
+def _job(task: Task, entry: Entry, places: Places) -> DetectionJob:
     options = task.options
     return DetectionJob(
         scan=entry.scan,
-        out=results_folder(task.out, entry.key),
+        out=places.folder(task.out, entry),
         detector=options.detector,
         package=options.package,
         threshold=options.threshold,
@@ -111,17 +111,6 @@ def _result(summary: dict[str, Any]) -> Record:
         "program": summary["program"],
         "warnings": summary["warnings"],
     }
-
-
-def _thumbnail(picture: Path, path: Path) -> None:
-    """A small copy of a result's overview."""
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(picture) as image:
-        small = image.convert("RGB")
-        small.thumbnail((_THUMBNAIL_WIDTH, _THUMBNAIL_WIDTH))
-        small.save(path, quality=_QUALITY)
 
 
 def _peak_gb() -> float:

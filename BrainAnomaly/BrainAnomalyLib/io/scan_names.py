@@ -17,8 +17,6 @@ NOT_A_SCAN: dict[Kind, str] = {
     "map": "It is not a structural scan.",
     "contrast agent": "It was taken after a contrast agent.",
 }
-# Folders in which results of pipelines and sources of a BIDS data set repeat its scans.
-NOT_SEARCHED = {"derivatives", "sourcedata", "code", "__MACOSX"}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from BrainAnomalyLib.errors import OptionsError
-from BrainAnomalyLib.io.scan_names import NOT_A_SCAN, NOT_SEARCHED, NamedFile, contrast_of_words, named_file
+from BrainAnomalyLib.io.file_search import files_below
+from BrainAnomalyLib.io.scan_names import NOT_A_SCAN, NamedFile, contrast_of_words, named_file
 from BrainAnomalyLib.io.series_search import FoundSeries, find_series, scanner_name
 from BrainAnomalyLib.io.volumes import CONTRASTS, READABLE, Contrast, stem
 from BrainAnomalyLib.resources import sha256
@@ -37,7 +37,7 @@ def find_scans(folder: Path, contrast: Contrast | None = None) -> Cohort:
     Raises CohortError for a folder without scans and, when no ``contrast`` is given, for one with several contrasts.
     """
     _check(folder, contrast)
-    files = _files(folder)
+    files = files_below(folder)
     images = [path for path in files if path.name.lower().endswith(READABLE)]
     named, doubles = _without_freesurfer_doubles([named_file(path, folder) for path in images])
     scans, skipped = _scans_of(named, folder)
@@ -67,15 +67,6 @@ def _nothing_found(folder: Path, skipped: list[SkippedScan]) -> CohortError:
         f"The folder '{folder}' holds no healthy scan that can be used. {why}".strip(),
         f"Give a folder with scans ({', '.join(READABLE)}, or DICOM series), in BIDS layout or any other.",
     )
-
-
-def _files(folder: Path) -> list[Path]:
-    """Every file below ``folder`` in a fixed order, without hidden ones and folders that are not searched."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != "." and name not in NOT_SEARCHED)
-        found += [Path(place) / name for name in sorted(names) if name[0] != "."]
-    return found
 
 
 def _order(scan: CohortScan) -> tuple[str, str, str]:
