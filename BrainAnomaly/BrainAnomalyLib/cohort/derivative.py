@@ -24,10 +24,7 @@ from .records import STATE, THUMBNAILS, read_record
 
 # What of the folder is not of BIDS.
 GROUP, WORK = "group", "work"
-_IGNORED = (
-    *(f"{name}/" for name in (STATE, THUMBNAILS, GROUP, WORK, "figures")),
-    *("index*", "cohort.*", "findings.csv", "decisions.csv"),
-)
+_IGNORED = (STATE, THUMBNAILS, GROUP, WORK, "figures", "index*", "cohort.*", "findings.csv", "decisions.csv")
 _VOLUME = ".nii.gz"
 _SPACE, _TEMPLATE = "space-orig", "space-MNI152NLin2009aSym_res-2"
 _MASKS = {"brain_mask": ("brain", "mask"), "findings": ("findings", "dseg")}
@@ -40,7 +37,14 @@ _ABOUT = {
     "residual_signed": "Scan minus expected scan",
     "residual_absolute": "Absolute of scan minus expected scan",
 }
-_TABLE_COLUMNS = ("index", "name", "volume_ml", "peak", "mean", "side", "looks")
+_TEMPLATE_SOURCE = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
+_TABLE_COLUMNS = {
+    "volume_ml": {"Description": "Volume", "Units": "mL"},
+    "peak": {"Description": "Highest value of the anomaly map, in its unit"},
+    "mean": {"Description": "Mean of the anomaly map, in its unit"},
+    "side": {"Description": "Side by the template's midline: left, right or midline"},
+    "looks": {"Description": "Whether it looks brighter or darker than expected"},
+}
 
 
 @dataclass(frozen=True)
@@ -87,16 +91,17 @@ class _Place:
         desc = kind if name not in _MASKS else f"{self._suffix}{kind}"
         target = self._named(_SPACE, desc, suffix)
         move(folder / file, self._out / target)
-        return [target, self._describe(target, {**self._common(name), **self._special(name)})]
+        about = {**self._common(name), "SpatialReference": self._source, **self._special(name)}
+        return [target, self._describe(target, about)]
 
     def table(self) -> str:
         """The meaning of the labels, a row for each finding."""
         target = self._named(_SPACE, f"{self._suffix}findings", "dseg", ".tsv")
         with (self._out / target).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-            writer.writerow(_TABLE_COLUMNS)
+            writer.writerow(("index", "name", *_TABLE_COLUMNS))
             for one in self._summary["findings"]:
-                row = [one["id"], f"finding {one['id']}", *(one[column] for column in _TABLE_COLUMNS[2:])]
+                row = [one["id"], f"finding {one['id']}", *(one[column] for column in _TABLE_COLUMNS)]
                 writer.writerow("n/a" if value in ("", None) else value for value in row)
         return target
 
@@ -104,7 +109,8 @@ class _Place:
         """The findings on the template's grid as a mask, described; returns both files' paths in the data set."""
         target = self._named(_TEMPLATE, f"{self._suffix}findings", "mask")
         write_in_template(folder, self._summary, self._out / target)
-        about = {**self._common("findings"), "Type": "ROI", "Resolution": "2 mm, isotropic; nearest neighbor"}
+        about = {**self._common("findings"), "Type": "ROI", "SpatialReference": _TEMPLATE_SOURCE}
+        about["Resolution"] = "2 mm in each direction, by nearest neighbor"
         return [target, self._describe(target, about)]
 
     def figure(self, folder: Path, name: str) -> str:
@@ -127,7 +133,7 @@ class _Place:
         if name == "brain_mask":
             return {"Type": "Brain", "Method": self._summary["brain_mask"]["method"]}
         if name == "findings":
-            return {"Threshold": self._summary["threshold"], "Units": "label"}
+            return {"Threshold": self._summary["threshold"], "Units": "label", **_TABLE_COLUMNS}
         if name != "anomaly_map":
             return {"Units": "arbitrary", "SkullStripped": True}
         shown = {key: value for key, value in self._summary.items() if key not in ("files", "notice")}

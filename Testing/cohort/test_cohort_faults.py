@@ -1,0 +1,175 @@
+"""What goes wrong in long runs: workers and scheduler killed, disk full, input gone or damaged. The detection is light.
+
+Testing/benchmarks/cohort_faults.py does the same at length.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from BrainAnomalyLib.cohort.compute import Compute
+from BrainAnomalyLib.cohort.entries import Entry, with_keys
+from BrainAnomalyLib.cohort.records import CohortOptions, read_records
+from BrainAnomalyLib.cohort.scheduling import Listener, run_cohort
+from engine_process import training_variables
+from light_detection import Killer, light, light_and_slow, light_on_a_full_disk, write_light_scan
+
+TWO, OPTIONS = Compute(workers=2), CohortOptions()
+KILLS, SEED = 4, 3
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> list[Entry]:
+    """Twenty scans, two of them cut off in the middle."""
+    folder = tmp_path_factory.mktemp("scans")
+    paths = [write_light_scan(folder / f"s{index:02d}_FLAIR.nii.gz", index) for index in range(20)]
+    for path in (paths[4], paths[13]):
+        path.write_bytes(path.read_bytes()[:1000])
+    return with_keys(Entry(path, path.name[:3], "", "FLAIR") for path in paths)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scans, tmp_path_factory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    run_cohort(scans, out, OPTIONS, TWO, run=light)
+    return results(out)
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """Every file of every result."""
+    folders = ("scans", "thumbnails", "in_template")
+    paths = (path for folder in folders for path in (out / folder).rglob("*") if path.is_file())
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
+
+
+def ended(out: Path) -> dict[str, str]:
+    return {record["key"]: record["status"] for record in read_records(out)}
+
+
+def expected(scans: list[Entry]) -> dict[str, str]:
+    return {entry.key: "failed" if index in (4, 13) else "done" for index, entry in enumerate(scans)}
+
+
+def test_results_do_not_depend_on_the_run(scans, undisturbed, tmp_path):
+    assert len(undisturbed) == 18 * 11
+    assert not any(name.startswith(("scans/s04", "scans/s13")) for name in undisturbed)
+
+
+def test_workers_killed_at_random_moments_lose_nothing(scans, undisturbed, tmp_path):
+    out, killer = tmp_path / "out", Killer(KILLS, SEED)
+    thread = threading.Thread(target=killer.run)
+    thread.start()
+    try:
+        run_cohort(scans, out, OPTIONS, TWO, run=light_and_slow)
+    finally:
+        killer.stopped = True
+        thread.join()
+    assert killer.killed >= 2
+    first = ended(out)
+    assert set(first) == set(expected(scans))
+    records = run_cohort(scans, out, OPTIONS, Compute(workers=1), run=light, retry_failed=True)
+    assert {record["key"]: record["status"] for record in records} == expected(scans)
+    assert all(record["reason"] for record in records if record["status"] == "failed")
+    assert results(out) == undisturbed
+
+
+RUN = """
+import sys
+from pathlib import Path
+from BrainAnomalyLib.cohort.compute import Compute
+from BrainAnomalyLib.cohort.entries import Entry, with_keys
+from BrainAnomalyLib.cohort.records import CohortOptions
+from BrainAnomalyLib.cohort.scheduling import run_cohort
+from light_detection import light_and_slow
+if __name__ == "__main__":
+    paths = sorted(Path(sys.argv[1]).iterdir())
+    scans = with_keys(Entry(path, path.name[:3], "", "FLAIR") for path in paths)
+    run_cohort(scans, Path(sys.argv[2]), CohortOptions(), Compute(workers=2), run=light_and_slow)
+"""
+
+
+def test_a_killed_scheduler_leaves_whole_results_and_no_workers(scans, undisturbed, tmp_path):
+    script, out = tmp_path / "run.py", tmp_path / "out"
+    script.write_text(RUN, encoding="utf-8")
+    command = [sys.executable, script, scans[0].scan.parent, out]
+    with subprocess.Popen(command, env=training_variables(), stderr=subprocess.DEVNULL) as process:
+        until(lambda: len(ended(out)) >= 4, 60.0)
+        workers = children(process.pid)
+        process.kill()
+    until(lambda: not any(alive(pid) for pid in workers), 30.0)
+    before = ended(out)
+    assert 4 <= len(before) < 20
+    listener = Count()
+    records = run_cohort(scans, out, OPTIONS, Compute(workers=1), listener, run=light)
+    assert listener.ended == 20 - len(before)
+    assert {record["key"]: record["status"] for record in records} == expected(scans)
+    assert results(out) == undisturbed
+
+
+def test_a_full_disk_is_a_reason_and_the_rerun_completes(scans, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    records = run_cohort(scans[:3], out, OPTIONS, Compute(workers=1), run=light_on_a_full_disk)
+    assert [record["status"] for record in records] == ["failed"] * 3
+    assert all("free disk space" in record["remedy"] for record in records)
+    assert results(out) == {}
+    records = run_cohort(scans[:3], out, OPTIONS, Compute(workers=1), run=light, retry_failed=True)
+    assert [record["status"] for record in records] == ["done"] * 3
+    assert results(out).items() <= undisturbed.items()
+
+
+class Count(Listener):
+    """Counts scans that ended in this run."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+
+    def finished(self, record) -> None:
+        self.ended += 1
+
+
+class Deletes(Count):
+    """Deletes inputs when the first scan has ended."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        super().__init__()
+        self._paths = paths
+
+    def finished(self, record) -> None:
+        super().finished(record)
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+
+def test_inputs_that_are_deleted_meanwhile_fail_in_plain_words(tmp_path):
+    paths = [write_light_scan(tmp_path / "scans" / f"s{index}_FLAIR.nii.gz", index) for index in range(4)]
+    made = with_keys(Entry(path, path.name[:2], "", "FLAIR") for path in paths)
+    records = run_cohort(made, tmp_path / "out", OPTIONS, Compute(workers=1), Deletes(paths[2:]), run=light_and_slow)
+    assert [record["status"] for record in records] == ["done", "done", "failed", "failed"]
+    assert "There is no file or folder" in records[3]["reason"]
+
+
+def until(true, seconds: float) -> None:
+    """Wait until something is true, at most so long."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    import psutil
+
+    return [one.pid for one in psutil.Process(pid).children(recursive=True)]
+
+
+def alive(pid: int) -> bool:
+    from BrainAnomalyLib.service.workplace import is_running
+
+    return is_running(pid) and os.getpid() != pid
