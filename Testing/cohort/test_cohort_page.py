@@ -35,9 +35,13 @@ def test_tables_have_a_row_for_each_scan_and_finding(tmp_path):
     assert list(scans["status"]) == ["done", "failed", "done", "done"]
     assert list(scans["age"]) == [30, 31, 32, 33]
     assert scans["total_ml"].isna().tolist() == [False, True, False, False]
-    assert scans.equals(pandas.read_csv(tmp_path / "out" / "cohort.csv"))
     stored = pandas.read_parquet(tmp_path / "out" / "cohort.parquet")
+    assert list(stored["key"]) == [record["key"] for record in records]
     assert list(stored.columns) == list(scans.columns)
+    texts = [
+        [["" if pandas.isna(cell) else str(cell) for cell in row] for row in one.values] for one in (stored, scans)
+    ]
+    assert texts[0] == texts[1]
     findings = pandas.read_csv(tmp_path / "out" / "findings.csv")
     assert list(findings["subject"]) == ["sub-0000", "sub-0002", "sub-0003"]
     assert list(findings["template_z"]) == [4.0] * 3
@@ -100,7 +104,8 @@ def test_keys_walk_and_decide_and_the_decisions_are_saved(opened, tmp_path):
     page.wait_for_selector("tbody tr")
     assert page.locator("tr.keep").get_attribute("data-key") == "sub-0003/ses-0/FLAIR"
     page.locator("#state").select_option("reject")
-    assert subjects(page) == ["\u2717\u00a0sub-0002"] or len(subjects(page)) == 1
+    assert page.locator("tbody tr").count() == 1
+    assert page.locator("tr.reject").get_attribute("data-key") == "sub-0002/ses-0/FLAIR"
     with page.expect_download() as download:
         page.get_by_text("Save decisions.csv").click()
     download.value.save_as(tmp_path / "decisions.csv")

@@ -44,28 +44,11 @@ def five_milliseconds(task: Task) -> list[Record]:
     return quick(task)
 
 
-def dies_once(task: Task) -> list[Record]:
-    """The worker's process is killed in the middle of every third scan, the first time it is tried."""
-    entry = task.entries[0]
-    mark = task.out / f"tried-{entry.subject}"
-    if int(entry.subject[-4:]) % 3 == 0 and not mark.exists():
-        mark.touch()
-        _half_a_result(task, entry)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return quick(task)
-
-
 def always_dies(task: Task) -> list[Record]:
     """The second subject's scan ends every worker that takes it."""
     if task.entries[0].subject.endswith("0001"):
         os.kill(os.getpid(), signal.SIGKILL)
     return quick(task)
-
-
-def _half_a_result(task: Task, entry: Entry) -> None:
-    folder = results_folder(task.out, entry.key)
-    folder.mkdir(parents=True)
-    (folder / "anomaly_map.nii.gz").write_bytes(b"half")
 
 
 def _done(task: Task, entry: Entry, identity: str) -> Record:
@@ -76,6 +59,8 @@ def _done(task: Task, entry: Entry, identity: str) -> Record:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "summary.json").write_text(json.dumps({"of": entry.subject}), encoding="utf-8")
         record = {**failed(entry, identity, ""), "status": "done", "quality": 0.9, "total_ml": 1.5, "seconds": 0.1}
-        record |= {"findings": [{**FINDING, **CENTERS}], "warnings": []}
+        results = f"scans/{entry.key}"
+        record |= {"findings": [{**FINDING, **CENTERS}], "warnings": [], "results": results}
+        record |= {"overview": f"{results}/overview.png", "in_template": "", "files": [f"{results}/summary.json"]}
     write_record(task.out, record)
     return record

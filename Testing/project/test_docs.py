@@ -32,6 +32,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # The program in front of a command's arguments -> the parser of the arguments.
 PARSERS = {
     "brain-anomaly": parse,
+    "brain-anomaly-bids": lambda arguments: parse(["bids", *arguments]),
     "python -m BrainAnomalyLib": parse,
     "brain-anomaly-train": parse_training,
     "python -m BrainAnomalyTrainingLib": parse_training,
@@ -133,7 +134,7 @@ def test_commands_are_those_of_the_programs(page):
     for line in commands(page):
         program = max((name for name in PARSERS if line.startswith(f"{name} ")), key=len)
         assert PARSERS[program](shlex.split(line.removeprefix(program))).command, line
-        if program in ("brain-anomaly", "brain-anomaly-train"):
+        if program in ("brain-anomaly", "brain-anomaly-bids", "brain-anomaly-train"):
             assert program in PROJECT["scripts"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from ..preparation.space.grids import grid_named
 from ..service.workplace import writing
 from .burden import summary_rows
 from .frequency import GRID, draw_map, frequency_map
-from .group_comparison import burden_rows, split, voxel_comparison
+from .group_comparison import Split, burden_rows, split, voxel_comparison
 from .group_page import PAGE, write_group_page
-from .outlying import outlier_rows
+from .outlying import OUTLIER_COLUMNS, outlier_rows
 from .scan_selection import GroupScans, group_scans
 
 _OWN = ("frequency_*", "comparison*", "summary.csv", "outliers.csv", "left_out.csv", PAGE)
@@ -54,12 +55,13 @@ def analyse_group(out: Path, options: GroupOptions | None = None) -> GroupResult
         raise OptionsError("There must be at least one permutation.", "Leave --permutations out.")
     scans = group_scans(out, options.decisions, options.participants)
     result = GroupResult(out / "group", scans, notes=list(scans.notes))
+    groups = _groups(result, options)
     result.summary = summary_rows(scans.table, options.seed)
     result.outliers = outlier_rows(scans.table)
     with writing(result.folder):
         result.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=result.folder) as scratch:
-            _fill(Path(scratch), out, result, options)
+            _fill(Path(scratch), out, result, groups, options)
             _put(Path(scratch), result.folder)
     return result
 
@@ -74,28 +76,36 @@ def _put(fresh: Path, folder: Path) -> None:
         path.replace(folder / path.name)
 
 
-def _fill(folder: Path, out: Path, result: GroupResult, options: GroupOptions) -> None:
+def _fill(folder: Path, out: Path, result: GroupResult, groups: dict[str, Split], options: GroupOptions) -> None:
     for contrast, scans in result.scans.table.groupby("contrast", sort=True):
         _map(folder, result, frequency_map(out, scans), f"frequency_{contrast}", f"{contrast}: {_people(scans)}")
-        if options.compare is not None:
-            _compare(folder, out, scans, str(contrast), result, options)
+        if contrast in groups:
+            _compare(folder, out, groups[contrast], contrast, result, options)
     _write_table(folder / "summary.csv", result.summary)
-    _write_table(folder / "outliers.csv", result.outliers)
-    _write_table(folder / "left_out.csv", [{"key": key, "reason": why} for key, why in result.scans.left_out])
+    _write_table(folder / "outliers.csv", result.outliers, OUTLIER_COLUMNS)
+    left_out = [{"key": key, "reason": why} for key, why in result.scans.left_out]
+    _write_table(folder / "left_out.csv", left_out, ("key", "reason"))
     if result.comparison:
         _write_table(folder / "comparison.csv", result.comparison)
-    if options.compare is not None and not result.comparison:
-        raise OptionsError(f"No contrast can be compared: {result.notes[-1]}", "Choose another column or groups.")
     write_group_page(folder / PAGE, result)
 
 
-def _compare(folder: Path, out: Path, scans: Any, contrast: str, result: GroupResult, options: GroupOptions) -> None:
-    """Compare the groups in one contrast, or note why not."""
-    try:
-        groups = split(scans, str(options.compare), options.groups)
-    except OptionsError as error:
-        result.notes.append(f"{contrast}: {error.message}")
-        return
+def _groups(result: GroupResult, options: GroupOptions) -> dict[str, Split]:
+    """The two groups of each contrast that has them; others are noted. Raises OptionsError if none has."""
+    if options.compare is None:
+        return {}
+    found: dict[str, Split] = {}
+    for contrast, scans in result.scans.table.groupby("contrast", sort=True):
+        try:
+            found[contrast] = split(scans, options.compare, options.groups)
+        except OptionsError as error:
+            result.notes.append(f"{contrast}: {error.message}")
+            if not found and contrast == result.scans.table["contrast"].max():
+                raise
+    return found
+
+
+def _compare(folder: Path, out: Path, groups: Split, contrast: str, result: GroupResult, options: GroupOptions) -> None:
     rows = burden_rows(groups, options.permutations, options.seed)
     result.comparison += [{"contrast": contrast, "column": options.compare, **row} for row in rows]
     found = voxel_comparison(out, groups, frequency_map(out, groups.scans), options.permutations, options.seed)
@@ -128,7 +138,8 @@ def _people(scans: Any) -> str:
     return f"{count} subject{'' if count == 1 else 's'}"
 
 
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_table(path: Path, rows: list[dict[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """``columns`` are those of a table that may have no row."""
     import pandas
 
-    pandas.DataFrame(rows).to_csv(path, index=False)
+    pandas.DataFrame(rows, columns=columns).to_csv(path, index=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def summary_rows(table: Any, seed: int = 0) -> list[dict[str, Any]]:
 
 def interval(values: Values, statistic: Any, seed: int = 0) -> tuple[float, float | None, float | None]:
     """A statistic and its interval, None for fewer than three values."""
-    from scipy.stats import bootstrap
+    from scipy.stats import DegenerateDataWarning, bootstrap
 
     value = float(statistic(values))
     if len(values) < 3:
@@ -43,7 +44,8 @@ def interval(values: Values, statistic: Any, seed: int = 0) -> tuple[float, floa
         return value, value, value
     random = np.random.default_rng(seed)
     options: dict[str, Any] = {"confidence_level": _LEVEL, "n_resamples": _RESAMPLES, "vectorized": True}
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)
         found = bootstrap((values,), statistic, random_state=random, method="BCa", **options).confidence_interval
     if not np.isfinite([found.low, found.high]).all():
         random = np.random.default_rng(seed)

@@ -12,6 +12,7 @@ from .scan_selection import subject_means
 Values = NDArray[np.float64]
 # Iglewicz & Hoaglin, How to Detect and Handle Outliers, 1993: modified z-scores and their limit.
 _LIMIT, _MAD, _MEAN_DEVIATION = 3.5, 0.6745, 1.253314
+OUTLIER_COLUMNS = ("contrast", "subject", "key", "kind", "value", "z", "reason")
 # Fewer subjects say nothing about age.
 _FEWEST_AGES = 10
 
