@@ -16,7 +16,9 @@ from ..preparation.space.grids import grid_named
 from ..preparation.space.template import load_template
 
 GRID = "template_2mm"
-_SLICES, _COLUMNS = 12, 6
+_ROWS, _COLUMNS = 3, 7
+# The axes across each axis.
+_OTHERS = ((1, 2), (0, 2), (0, 1))
 
 
 def frequency_map(out: Path, scans: Any) -> FloatArray:
@@ -50,25 +52,26 @@ def mask_of(out: Path, name: str) -> NDArray[np.float32]:
 
 
 def draw_map(values: FloatArray, path: Path, title: str, unit: str, signed: bool = False) -> None:
-    """Axial slices of a map (i, j, k on the template's 2 mm grid) over the template, seen from below."""
+    """Axial slices of a map (i, j, k on the template's 2 mm grid) over the template, the right side on the left."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     template = load_template(GRID)
+    box = tuple(slice(*(np.flatnonzero(template.brain_mask.any(axis=axes))[[0, -1]] + (-1, 2))) for axes in _OTHERS)
+    brain, shown = template.brain[box], values[box]
     most = float(np.abs(values).max()) or 1.0
-    figure = Figure(figsize=(2.0 * _COLUMNS, 5.6), facecolor="black")
+    figure = Figure(figsize=(13.0, 7.2), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(_SLICES // _COLUMNS, _COLUMNS).ravel()
-    used = np.flatnonzero(template.brain_mask.any(axis=(0, 1)))
-    shown = None
-    for cell, index in zip(axes, np.linspace(used[0] + 8, used[-1] - 4, _SLICES).astype(int), strict=True):
+    axes = figure.subplots(_ROWS, _COLUMNS).ravel()
+    colors = None
+    for cell, index in zip(axes, np.linspace(5, brain.shape[2] - 3, len(axes)).astype(int), strict=True):
         cell.set_axis_off()
-        cell.imshow(_view(template.brain, index), cmap="gray", vmin=0.0, vmax=1.0)
-        over = np.ma.masked_where(_view(values, index) == 0.0, _view(values, index))
-        shown = cell.imshow(over, cmap="coolwarm" if signed else "hot", vmin=-most if signed else 0.0, vmax=most)
-        height = template.grid.affine[2, 3] + template.grid.affine[2, 2] * index
+        cell.imshow(_view(brain, index), cmap="gray", vmin=0.0, vmax=1.0)
+        over = np.ma.masked_equal(_view(shown, index), 0.0)
+        colors = cell.imshow(over, cmap="coolwarm" if signed else "hot", vmin=-most if signed else 0.0, vmax=most)
+        height = template.grid.affine[2, 3] + template.grid.affine[2, 2] * (index + box[2].start)
         cell.set_title(f"z = {height:.0f} mm", color="w", fontsize=8)
-    bar = figure.colorbar(shown, ax=list(axes), fraction=0.02)
+    bar = figure.colorbar(colors, ax=list(axes), fraction=0.02)
     bar.set_label(unit, color="w")
     bar.ax.tick_params(colors="w")
     figure.suptitle(f"{title}. {RESEARCH_USE}", color="w", fontsize=10)
