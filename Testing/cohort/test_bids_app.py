@@ -175,6 +175,9 @@ def test_nothing_is_done_twice_and_another_option_leaves_no_old_files(derivative
     (stale.parent / "stale_map.nii.gz").write_bytes(b"old")
     old["files"] = [*old["files"], "sub-02/anat/stale_map.nii.gz"]
     record.write_text(json.dumps(old), encoding="utf-8")
+    half = tmp_path / "work" / "sub-02" / "sub-02_acq-lowres_PDw"
+    half.mkdir(parents=True)
+    (half / "findings.csv").write_bytes(b"half of a result that was being removed")
     assert app(bids, out, "participant", "--participant-label", "02", "--nprocs", 1, "-w", tmp_path / "work") == 0
     assert not (stale.parent / "stale_map.nii.gz").exists()
     assert not (tmp_path / "work").exists()

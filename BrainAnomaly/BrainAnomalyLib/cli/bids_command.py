@@ -69,7 +69,7 @@ def run_bids(options: argparse.Namespace, output: TextIO, messages: TextIO) -> i
 
 def _participant(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
     compute = _compute(options)
-    raw, out = options.bids.absolute(), options.out.absolute()
+    raw, out = options.bids.resolve(), options.out.resolve()
     wanted = Selection(tuple(options.participant_label), tuple(options.session_label), tuple(options.contrast))
     filters = None if options.bids_filter_file is None else read_filters(options.bids_filter_file)
     cohort = find_cohort(raw, wanted, filters)
@@ -101,7 +101,7 @@ def _folders_of_subjects(entries: Iterable[Entry], out: Path) -> list[Path]:
 
 
 def _group(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int:
-    out = options.out.absolute()
+    out = options.out.resolve()
     records = read_records(out)
     if not records:
         raise OptionsError(f"'{out}' holds no results.", "Run the level 'participant' first.")

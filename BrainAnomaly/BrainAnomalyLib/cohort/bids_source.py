@@ -29,6 +29,7 @@ def scans_of_bids(root: Path, filters: Filters | None = None) -> Cohort:
     """
     import bids
 
+    root = root.resolve()
     try:
         indexer = bids.BIDSLayoutIndexer(index_metadata=False)
         layout = bids.BIDSLayout(root, validate=True, derivatives=False, indexer=indexer)

@@ -55,8 +55,10 @@ class BidsDerivative:
     work: Path
 
     def folder(self, out: Path, entry: Entry) -> Path:
-        """A folder in ``work``."""
-        return self.work / entry.key
+        """A folder in ``work``, without what a run that was killed has left there."""
+        folder = self.work / entry.key
+        shutil.rmtree(folder, ignore_errors=True)
+        return folder
 
     def keep(self, folder: Path, summary: dict[str, Any], out: Path, entry: Entry) -> Kept:
         """Move every file to its BIDS name, with sidecars; the folder in ``work`` and an earlier result's files go."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..service.jobs import DetectionJob, Loader, in_plain_words, run_job
 from ..service.worker import warm_loader
+from ..service.workplace import writing
 from .entries import Entry
 from .places import FolderPerScan, Places
 from .records import CohortOptions, Record, write_record
@@ -47,11 +48,13 @@ def _run(task: Task, entry: Entry, identity: str, places: Places) -> Record:
     started = time.perf_counter()
     try:
         outcome = run_job(_job(task, entry, places), load=_loader())
-        kept = places.keep(outcome.folder, outcome.summary, task.out, entry)
+        with writing(task.out):
+            kept = places.keep(outcome.folder, outcome.summary, task.out, entry)
         record = {**_asked(entry, identity), "status": "done", **_result(outcome.summary), **kept._asdict()}
         record["seconds"] = round(time.perf_counter() - started, 2)
         record["worker_peak_gb"] = round(_peak_gb(), 2)
-        write_record(task.out, record)
+        with writing(task.out):
+            write_record(task.out, record)
     except Exception as error:  # one bad scan must not end the others
         plain = in_plain_words(error)
         record = failed(entry, identity, plain.message, plain.remedy)

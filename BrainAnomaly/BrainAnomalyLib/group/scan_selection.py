@@ -63,7 +63,9 @@ def _rejected(path: Path, known: set[str], notes: list[str]) -> dict[str, str]:
 
 def _with_participants(table: Any, path: Path, notes: list[str]) -> Any:
     people = _read(path, {_SUBJECT}, f"It needs a column '{_SUBJECT}'.")
-    people = people.assign(_label=people[_SUBJECT].map(_label)).drop_duplicates("_label").drop(columns=_SUBJECT)
+    measured = list(table.columns[: list(table.columns).index("in_template") + 1])
+    people = people.assign(_label=people[_SUBJECT].map(_label)).drop_duplicates("_label")
+    people = people.drop(columns=[_SUBJECT, *measured], errors="ignore")
     taken = [name for name in people.columns if name in table.columns]
     merged = table.assign(_label=table["subject"].map(_label)).drop(columns=taken)
     merged = merged.merge(people, on="_label", how="left", indicator="_found")
