@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -97,16 +96,11 @@ def statuses(records: list[Record]) -> Counter[str]:
 
 def _kill_workers(scans: Path, out: Path, options: argparse.Namespace) -> str:
     killer = Killer(options.kills, options.seed, longest=2.0)
-    thread = threading.Thread(target=killer.run)
-    thread.start()
     runs = 0
-    while killer.killed < options.kills:
+    while killer.killed < options.kills and (runs == 0 or _left(out, scans)):
         runs += 1
-        run_cohort(entries(scans), out, CohortOptions(), WORKERS, run=light_and_slow, retry_failed=runs > 1)
-        if not _left(out, scans):
-            break
-    killer.stopped = True
-    thread.join()
+        run_cohort(entries(scans), out, CohortOptions(), WORKERS, killer, run=light_and_slow, retry_failed=runs > 1)
+    killer.stop()
     return f" ({killer.killed} in {runs} run{'' if runs == 1 else 's'})"
 
 

@@ -11,10 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dask
 import nibabel
 import numpy as np
 import pandas
 import pytest
+from distributed import LocalCluster
 
 from BrainAnomalyLib import __version__
 from BrainAnomalyLib.cli import bids_command
@@ -58,23 +60,23 @@ def bids(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module", autouse=True)
-def light_work():
-    with pytest.MonkeyPatch.context() as patch:
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """The command with light work, through a scheduler and a worker of this process."""
+    scratch = dask.config.set({"temporary-directory": str(tmp_path_factory.mktemp("dask"))})
+    alone = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "protocol": "tcp://"}
+    with scratch, LocalCluster(**alone, dashboard_address=None) as cluster, pytest.MonkeyPatch.context() as patch:
         patch.setattr(bids_command, "run_task", light)
-        yield
-
-
-def app(bids: Path, out: Path, level: str, *options: object) -> int:
-    return main(["bids", str(bids), str(out), level, "--quiet", *map(str, options)])
+        common = ("--quiet", "--scheduler", cluster.scheduler_address)
+        yield lambda *arguments: main(["bids", *map(str, arguments), *common])
 
 
 @pytest.fixture(scope="module")
-def derivative(bids, tmp_path_factory) -> Path:
+def derivative(app, bids, tmp_path_factory) -> Path:
     """Two calls for single participants and one for the rest, as jobs of a cluster."""
     out = tmp_path_factory.mktemp("derivatives") / "brain-anomaly"
-    assert app(bids, out, "participant", "--participant-label", "01", "--nprocs", 1) == 0
-    assert app(bids, out, "participant", "--nprocs", 1, "--mem-gb", 3) == 3
+    assert app(bids, out, "participant", "--participant-label", "01") == 0
+    assert app(bids, out, "participant") == 3
     return out
 
 
@@ -163,11 +165,11 @@ def test_the_data_set_is_valid(derivative):
     assert {issue["code"] for issue in issues} <= {"TOO_FEW_AUTHORS"}
 
 
-def test_nothing_is_done_twice_and_another_option_leaves_no_old_files(derivative, bids, tmp_path):
+def test_nothing_is_done_twice_and_another_option_leaves_no_old_files(app, derivative, bids, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(derivative, out)
     before = {record["key"]: record for record in read_records(out)}
-    assert app(bids, out, "participant", "--participant-label", "sub-02", "03", "--nprocs", 1) == 0
+    assert app(bids, out, "participant", "--participant-label", "sub-02", "03") == 0
     assert {record["key"]: record for record in read_records(out)} == before
     stale = out / before["sub-02/sub-02_acq-lowres_PDw"]["files"][0]
     record = out / "state" / "sub-02" / "sub-02_acq-lowres_PDw.json"
@@ -178,20 +180,20 @@ def test_nothing_is_done_twice_and_another_option_leaves_no_old_files(derivative
     half = tmp_path / "work" / "sub-02" / "sub-02_acq-lowres_PDw"
     half.mkdir(parents=True)
     (half / "findings.csv").write_bytes(b"half of a result that was being removed")
-    assert app(bids, out, "participant", "--participant-label", "02", "--nprocs", 1, "-w", tmp_path / "work") == 0
+    assert app(bids, out, "participant", "--participant-label", "02", "-w", tmp_path / "work") == 0
     assert not (stale.parent / "stale_map.nii.gz").exists()
     assert not (tmp_path / "work").exists()
     assert sorted(read_records(out)[5]["files"]) == sorted(before["sub-02/sub-02_acq-lowres_PDw"]["files"])
 
 
-def test_jobs_share_a_derivative_but_not_a_participant_and_the_first_crash_stops(bids, tmp_path, capfd):
+def test_jobs_share_a_derivative_but_not_a_participant_and_the_first_crash_stops(app, bids, tmp_path, capfd):
     out = tmp_path / "out"
     (out / "state" / "sub-03").mkdir(parents=True)
     lock = {"pid": 1, "started": 0.0, "host": "another"}
     (out / "state" / "sub-03" / "process.json").write_text(json.dumps(lock), encoding="utf-8")
-    assert app(bids, out, "participant", "--participant-label", "03", "--nprocs", 1) == 6
+    assert app(bids, out, "participant", "--participant-label", "03") == 6
     assert "computer 'another' is working" in capfd.readouterr().err
-    others = ("--participant-label", "01", "00", "--nprocs", 1)
+    others = ("--participant-label", "01", "00")
     assert app(bids, out, "participant", *others, "--stop-on-first-crash") == 3
     assert "Done: 0, failed: 1" in capfd.readouterr().out
     assert not (out / "work").exists()
@@ -220,7 +222,7 @@ def test_a_filter_file_that_cannot_be_used_is_refused(bids, tmp_path, content):
         find_cohort(bids, filters=read_filters(tmp_path / "filters.json"))
 
 
-def test_the_group_level_reads_the_derivative(derivative, bids, tmp_path, capfd):
+def test_the_group_level_reads_the_derivative(app, derivative, bids, tmp_path, capfd):
     out = tmp_path / "copy"
     shutil.copytree(derivative, out)
     (out / "decisions.csv").write_text('key,decision,note\nsub-03/sub-03_FLAIR,reject,"moved"\n', encoding="utf-8")
@@ -234,7 +236,7 @@ def test_the_group_level_reads_the_derivative(derivative, bids, tmp_path, capfd)
     assert (runs["subjects"], runs["scans"], runs["mean"]) == (1, 2, pytest.approx(1.0))
 
 
-def test_what_cannot_be_run_is_said(bids, tmp_path, capsys):
+def test_what_cannot_be_run_is_said(app, bids, tmp_path, capsys):
     assert app(tmp_path, tmp_path / "out", "participant") == 2
     assert app(bids, tmp_path / "out", "group") == 2
     assert app(bids, tmp_path / "out", "participant", "--nprocs", 0) == 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -16,8 +15,8 @@ import pytest
 
 from BrainAnomalyLib.cohort.compute import Compute
 from BrainAnomalyLib.cohort.entries import Entry, with_keys
-from BrainAnomalyLib.cohort.records import CohortOptions, read_records
-from BrainAnomalyLib.cohort.scheduling import Listener, run_cohort
+from BrainAnomalyLib.cohort.records import CohortOptions, Record, read_records
+from BrainAnomalyLib.cohort.scheduling import plan, run_cohort
 from engine_process import training_variables
 from light_detection import Killer, light, light_and_slow, light_on_a_full_disk, write_light_scan
 
@@ -38,8 +37,15 @@ def scans(tmp_path_factory) -> list[Entry]:
 @pytest.fixture(scope="module")
 def undisturbed(scans, tmp_path_factory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    run_cohort(scans, out, OPTIONS, TWO, run=light)
+    rest(scans, out)
     return results(out)
+
+
+def rest(scans: list[Entry], out: Path, run=light) -> list[Record]:
+    """Run what is left to do and what failed in this process; all records then."""
+    for task in plan(scans, out, OPTIONS, retry_failed=True).tasks:
+        run(task)
+    return read_records(out)
 
 
 def results(out: Path) -> dict[str, bytes]:
@@ -64,18 +70,13 @@ def test_results_do_not_depend_on_the_run(scans, undisturbed, tmp_path):
 
 def test_workers_killed_at_random_moments_lose_nothing(scans, undisturbed, tmp_path):
     out, killer = tmp_path / "out", Killer(KILLS, SEED)
-    thread = threading.Thread(target=killer.run)
-    thread.start()
-    try:
-        run_cohort(scans, out, OPTIONS, TWO, run=light_and_slow)
-    finally:
-        killer.stopped = True
-        thread.join()
+    run_cohort(scans, out, OPTIONS, TWO, killer, run=light_and_slow)
+    killer.stop()
     assert killer.killed >= 2
     first = ended(out)
     assert set(first) == set(expected(scans))
-    records = run_cohort(scans, out, OPTIONS, Compute(workers=1), run=light, retry_failed=True)
-    assert {record["key"]: record["status"] for record in records} == expected(scans)
+    records = rest(scans, out)
+    assert ended(out) == expected(scans)
     assert all(record["reason"] for record in records if record["status"] == "failed")
     assert results(out) == undisturbed
 
@@ -106,51 +107,31 @@ def test_a_killed_scheduler_leaves_whole_results_and_no_workers(scans, undisturb
     until(lambda: not any(alive(pid) for pid in workers), 30.0)
     before = ended(out)
     assert 4 <= len(before) < 20
-    listener = Count()
-    records = run_cohort(scans, out, OPTIONS, Compute(workers=1), listener, run=light)
-    assert listener.ended == 20 - len(before)
-    assert {record["key"]: record["status"] for record in records} == expected(scans)
+    assert len(plan(scans, out, OPTIONS).tasks) == 20 - len(before)
+    rest(scans, out)
+    assert ended(out) == expected(scans)
     assert results(out) == undisturbed
 
 
 def test_a_full_disk_is_a_reason_and_the_rerun_completes(scans, undisturbed, tmp_path):
     out = tmp_path / "out"
-    records = run_cohort(scans[:3], out, OPTIONS, Compute(workers=1), run=light_on_a_full_disk)
+    records = rest(scans[:3], out, light_on_a_full_disk)
     assert [record["status"] for record in records] == ["failed"] * 3
     assert all("free disk space" in record["remedy"] for record in records)
     assert results(out) == {}
-    records = run_cohort(scans[:3], out, OPTIONS, Compute(workers=1), run=light, retry_failed=True)
-    assert [record["status"] for record in records] == ["done"] * 3
+    assert [record["status"] for record in rest(scans[:3], out)] == ["done"] * 3
     assert results(out).items() <= undisturbed.items()
-
-
-class Count(Listener):
-    """Counts scans that ended in this run."""
-
-    def __init__(self) -> None:
-        self.ended = 0
-
-    def finished(self, record) -> None:
-        self.ended += 1
-
-
-class Deletes(Count):
-    """Deletes inputs when the first scan has ended."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        super().__init__()
-        self._paths = paths
-
-    def finished(self, record) -> None:
-        super().finished(record)
-        for path in self._paths:
-            path.unlink(missing_ok=True)
 
 
 def test_inputs_that_are_deleted_meanwhile_fail_in_plain_words(tmp_path):
     paths = [write_light_scan(tmp_path / "scans" / f"s{index}_FLAIR.nii.gz", index) for index in range(4)]
     made = with_keys(Entry(path, path.name[:2], "", "FLAIR") for path in paths)
-    records = run_cohort(made, tmp_path / "out", OPTIONS, Compute(workers=1), Deletes(paths[2:]), run=light_and_slow)
+    for done, task in enumerate(plan(made, tmp_path / "out", OPTIONS).tasks):
+        light(task)
+        if done == 1:
+            paths[2].unlink()
+            paths[3].unlink()
+    records = read_records(tmp_path / "out")
     assert [record["status"] for record in records] == ["done", "done", "failed", "failed"]
     assert "There is no file or folder" in records[3]["reason"]
 

@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import signal
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from PIL import Image
 
 from BrainAnomalyLib.cohort import work
 from BrainAnomalyLib.cohort.records import Record
+from BrainAnomalyLib.cohort.scheduling import Listener
 from BrainAnomalyLib.cohort.work import Task, run_task
 from BrainAnomalyLib.findings.slice_profile import slice_profile
 from BrainAnomalyLib.findings.table import find
@@ -95,17 +97,26 @@ def _largest_file(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-class Killer:
-    """Kills worker processes of this process at moments drawn by a seed, ``times`` in all; give it to a thread."""
+class Killer(Listener):
+    """Kills worker processes of this process at moments drawn by a seed, ``times`` in all, from when they are there."""
 
     def __init__(self, times: int, seed: int, longest: float = 0.6) -> None:
-        self._left, self._random, self._longest = times, random.Random(seed), longest
-        self.killed, self.stopped = 0, False
+        self._times, self._random, self._longest = times, random.Random(seed), longest
+        self._thread, self._stopped = threading.Thread(target=self._run, daemon=True), threading.Event()
+        self.killed = 0
 
-    def run(self) -> None:
-        """Until all are done or ``stopped``."""
-        while self.killed < self._left and not self.stopped:
-            time.sleep(self._random.uniform(0.05, self._longest))
+    def started(self, plan, workers, dashboard) -> None:
+        if workers and not self._thread.is_alive() and not self._stopped.is_set():
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Kill no more."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while self.killed < self._times and not self._stopped.wait(self._random.uniform(0.05, self._longest)):
             workers = worker_processes()
             if workers:
                 os.kill(self._random.choice(workers), signal.SIGKILL)

@@ -52,6 +52,7 @@ def _add_participant(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bids-filter-file", type=Path, metavar="JSON", help="entities wanted of each contrast")
     parser.add_argument("--nprocs", type=int, metavar="N", help="worker processes; default: what the computer takes")
     parser.add_argument("--mem-gb", type=float, metavar="GB", help="memory of all workers together")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, as tcp://host:8786")
     parser.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help=f"unfinished files; default: OUT_DIR/{WORK}")
     parser.add_argument("--stop-on-first-crash", action="store_true", help="begin nothing more after a scan failed")
     parser.add_argument("--dry-run", action="store_true", help="list what would run and what is left out, and why")
@@ -116,4 +117,4 @@ def _group(options: argparse.Namespace, output: TextIO, messages: TextIO) -> int
 def _compute(options: argparse.Namespace) -> Compute:
     if (options.nprocs is not None and options.nprocs < 1) or (options.mem_gb is not None and options.mem_gb <= 0):
         raise OptionsError("--nprocs and --mem-gb must be above 0.", "Leave them out.")
-    return Compute(options.nprocs, gpu=options.device == "cuda", memory_gb=options.mem_gb)
+    return Compute(options.nprocs, options.scheduler, gpu=options.device == "cuda", memory_gb=options.mem_gb)

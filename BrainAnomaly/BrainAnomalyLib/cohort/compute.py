@@ -10,11 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..devices import available_processors
-from ..errors import OptionsError
+from ..errors import BrainAnomalyError, OptionsError
 
 # What one worker holds at most while it detects in a scan of 0.5 mm; Testing/benchmarks/speed.py says what it takes.
 _GB_A_WORKER = 3.0
 _CLOSING_SECONDS = 5.0
+# A worker that has not come back is replaced.
+_LOST_AFTER = "3s"
 # A scan that ended its worker so many times is given up.
 _MOST_ENDED_WORKERS = 2
 
@@ -67,6 +69,7 @@ def _configured(dask: Any) -> Iterator[None]:
             "temporary-directory": scratch,
             "distributed.scheduler.allowed-failures": _MOST_ENDED_WORKERS,
             "distributed.worker.memory.terminate": 0.95,
+            "distributed.deploy.lost-worker-timeout": _LOST_AFTER,
             "distributed.logging.distributed": "error",
         }
         with dask.config.set(settings):
@@ -92,19 +95,31 @@ def _client(compute: Compute, distributed: Any, stack: ExitStack) -> Any:
         cluster = stack.enter_context(_slurm(compute))
         cluster.scale(jobs=compute.workers or 1)
         return distributed.Client(cluster)
-    count = local_workers(compute.workers, compute.memory_gb)
-    cluster = distributed.LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit="auto" if compute.memory_gb is None else int(compute.memory_gb * 2**30 / count),
-        dashboard_address=":0",
-        resources={"GPU": 1} if compute.gpu else None,
-        silence_logs="CRITICAL",
-        env=_environment(),
-    )
+    cluster = _local(compute, distributed)
     stack.callback(_closed, cluster)
     return distributed.Client(cluster)
+
+
+def _local(compute: Compute, distributed: Any) -> Any:
+    """Workers on this computer. Raises BrainAnomalyError where they do not start."""
+    count = local_workers(compute.workers, compute.memory_gb)
+    try:
+        cluster = distributed.LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit="auto" if compute.memory_gb is None else int(compute.memory_gb * 2**30 / count),
+            dashboard_address=":0",
+            resources={"GPU": 1} if compute.gpu else None,
+            silence_logs="CRITICAL",
+            env=_environment(),
+        )
+    except (RuntimeError, TimeoutError) as error:
+        message = "The worker processes could not be started."
+        raise BrainAnomalyError(message, "Start the command again, with fewer workers if memory is short.") from error
+    # One that is killed while it starts anew is replaced.
+    cluster.adapt(minimum=count, maximum=count)
+    return cluster
 
 
 def _closed(cluster: Any) -> None:
