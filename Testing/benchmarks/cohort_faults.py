@@ -84,9 +84,10 @@ def entries(scans: Path) -> list[Entry]:
 
 
 def results(out: Path) -> Files:
-    """Every file of every result."""
+    """Every file of every result; what a killed process was writing is hidden and no result."""
     paths = (path for name in ("scans", "thumbnails", "in_template") for path in (out / name).rglob("*"))
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+    files = {path.relative_to(out).as_posix(): path for path in paths if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if "/." not in name}
 
 
 def statuses(records: list[Record]) -> Counter[str]:

@@ -49,10 +49,11 @@ def rest(scans: list[Entry], out: Path, run=light) -> list[Record]:
 
 
 def results(out: Path) -> dict[str, bytes]:
-    """Every file of every result."""
+    """Every file of every result; what a killed process was writing is hidden and no result."""
     folders = ("scans", "thumbnails", "in_template")
     paths = (path for folder in folders for path in (out / folder).rglob("*") if path.is_file())
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
+    files = {path.relative_to(out).as_posix(): path for path in paths}
+    return {name: path.read_bytes() for name, path in files.items() if "/." not in name}
 
 
 def ended(out: Path) -> dict[str, str]:
@@ -100,7 +101,9 @@ def test_a_killed_scheduler_leaves_whole_results_and_no_workers(scans, undisturb
     script, out = tmp_path / "run.py", tmp_path / "out"
     script.write_text(RUN, encoding="utf-8")
     command = [sys.executable, script, scans[0].scan.parent, out]
-    with subprocess.Popen(command, env=training_variables(), stderr=subprocess.DEVNULL) as process:
+    # What Dask keeps for itself stays where a process is killed.
+    environment = {**training_variables(), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         until(lambda: len(ended(out)) >= 4, 60.0)
         workers = children(process.pid)
         process.kill()

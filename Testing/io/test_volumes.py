@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import SimpleITK
 
 from BrainAnomalyLib.errors import OutputError, ScanError
 from BrainAnomalyLib.io.geometry import Grid, to_image
-from BrainAnomalyLib.io.volumes import checked_mask, checked_scan, read_mask, read_scan, stem, write_volume
+from BrainAnomalyLib.io.volumes import checked_mask, checked_scan, read_array, read_mask, read_scan, stem, write_volume
 from synthetic import AWKWARD, all_orientations, grid_of, noise, save_nifti
 
 SHAPE = (16, 18, 20)
@@ -95,6 +96,22 @@ def test_a_trailing_axis_of_one_is_dropped(tmp_path: Path) -> None:
 def test_writing_reports_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="could not be written"):
         write_volume(tmp_path / "none" / "a.nii.gz", noise(SHAPE), GRIDS["plain"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit of a file's size on Windows")
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nii", "scan.nrrd", "scan.mha"])
+def test_a_file_that_is_cut_short_by_a_full_disk_is_reported(tmp_path: Path, name: str) -> None:
+    import resource
+
+    array, before = noise((20, 24, 20)), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        with pytest.raises(OutputError, match="could not be written"):
+            write_volume(tmp_path / name, array, grid_of(array.shape))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    write_volume(tmp_path / name, array, grid_of(array.shape))
+    assert np.array_equal(read_array(tmp_path / name)[0], array)
 
 
 def test_masks_are_read_on_the_scans_grid(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def draw_map(values: FloatArray, path: Path, title: str, unit: str, signed: bool
     most = float(np.abs(values).max()) or 1.0
     figure = Figure(figsize=(13.0, 7.2), facecolor="black")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(_ROWS, _COLUMNS, gridspec_kw={"left": 0.01, "right": 0.9, "top": 0.91, "bottom": 0.01, "wspace": 0.03}).ravel()
+    axes = figure.subplots(
+        _ROWS, _COLUMNS, gridspec_kw={"left": 0.01, "right": 0.9, "top": 0.91, "bottom": 0.01, "wspace": 0.03}
+    ).ravel()
     colors = None
     for cell, index in zip(axes, np.linspace(5, brain.shape[2] - 3, len(axes)).astype(int), strict=True):
         cell.set_axis_off()

@@ -1,10 +1,12 @@
 """Faults of NIfTI files that SimpleITK does not report.
 
-It reads a file that was cut short as if the rest were zero, and replaces NaN and infinity by zero.
+It reads a file that was cut short as if the rest were zero, replaces NaN and infinity by zero, and writes as much as a
+full disk takes.
 """
 
 from __future__ import annotations
 
+import errno
 import gzip
 import math
 import shutil
@@ -25,6 +27,8 @@ _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _HEADER_SIZE = 348
 _SECOND_VERSION = 540
+# Header and the four bytes after it, as ITK writes files of one volume.
+_HEADER_BYTES = 352
 # No header is as long as this; NaN and infinity are not below it either.
 _FARTHEST = float(1 << 30)
 _FLOATS = {16: "f4", 64: "f8"}
@@ -130,3 +134,18 @@ def _is_finite(chunk: bytes, float_type: str | None) -> bool:
         return True
     whole = len(chunk) // np.dtype(float_type).itemsize * np.dtype(float_type).itemsize
     return bool(np.isfinite(np.frombuffer(chunk[:whole], dtype=float_type)).all())
+
+
+def check_written(path: Path, voxel_bytes: int) -> None:
+    """Raise OSError where a NIfTI-1 file of a single volume is cut short: ITK says nothing of a disk that is full.
+
+    The last four bytes of a gzip file are the size of what was compressed (RFC 1952), which a file cut short has not.
+    """
+    whole = _HEADER_BYTES + voxel_bytes
+    size = path.stat().st_size
+    if path.name.lower().endswith(".gz"):
+        with path.open("rb") as stream:
+            stream.seek(max(0, size - 4))
+            size, whole = int.from_bytes(stream.read(4), "little"), whole % 2**32
+    if size != whole:
+        raise OSError(errno.ENOSPC, "The file is cut short.", str(path))

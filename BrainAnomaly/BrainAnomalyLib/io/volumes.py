@@ -20,7 +20,7 @@ from .forms import (
     write_with_forms,
 )
 from .geometry import Array, FloatArray, Grid, MaskArray, from_image, to_image
-from .nifti import as_named, nifti_fault, not_finite
+from .nifti import as_named, check_written, nifti_fault, not_finite
 from .unknown_values import with_slices, with_values
 
 if TYPE_CHECKING:
@@ -123,7 +123,10 @@ def write_volume(path: str | Path, array: Array, grid: Grid) -> None:
         if grid.forms is not None and path.name.lower().endswith(_NIFTI):
             write_with_forms(path, array, grid.forms)
         else:
-            SimpleITK.WriteImage(to_image(array, grid), str(path), useCompression=True)
+            image = to_image(array, grid)
+            SimpleITK.WriteImage(image, str(path), useCompression=True)
+            if path.name.lower().endswith(_NIFTI):
+                check_written(path, image.GetNumberOfPixels() * image.GetSizeOfPixelComponent())
     except (RuntimeError, OSError) as error:
         raise OutputError(f"'{path}' could not be written.", "Check free disk space and permissions.") from error
 
