@@ -105,7 +105,7 @@ def bids_app(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[subpro
         write_volume(path, (scan * template.brain_mask).astype(np.float32), template.grid)
     described = json.dumps({"Name": "two subjects", "BIDSVersion": "1.10.0"})
     (folder / "bids" / "dataset_description.json").write_text(described, encoding="utf-8")
-    options = ("participant", "--nprocs", "2", "-w", folder / "work", "--json")
+    options = ("participant", "--nprocs", "1", "-w", folder / "work", "--json")
     return run("brain-anomaly-bids", folder / "bids", folder / "out", *options), folder / "out"
 
 
