@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from BrainAnomalyLib.cohort import compute
 from BrainAnomalyLib.cohort.compute import Compute
 from BrainAnomalyLib.cohort.entries import Entry, with_keys
 from BrainAnomalyLib.cohort.records import CohortOptions, Record, read_records
@@ -69,7 +70,8 @@ def test_results_do_not_depend_on_the_run(scans, undisturbed, tmp_path):
     assert not any(name.startswith(("scans/s04", "scans/s13")) for name in undisturbed)
 
 
-def test_workers_killed_at_random_moments_lose_nothing(scans, undisturbed, tmp_path):
+def test_workers_killed_at_random_moments_lose_nothing(scans, undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr(compute, "_LOST_AFTER", "10s")
     out, killer = tmp_path / "out", Killer(KILLS, SEED)
     run_cohort(scans, out, OPTIONS, TWO, killer, run=light_and_slow)
     killer.stop()

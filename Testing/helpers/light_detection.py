@@ -54,7 +54,7 @@ def light(task: Task, places=None) -> list[Record]:
 
 def light_and_slow(task: Task, places=None) -> list[Record]:
     """The same, for long enough to be killed in the middle."""
-    time.sleep(0.15)
+    time.sleep(0.3)
     return light(task, places)
 
 
@@ -100,7 +100,7 @@ def _largest_file(size: int):
 class Killer(Listener):
     """Kills worker processes of this process at moments drawn by a seed, ``times`` in all, from when they are there."""
 
-    def __init__(self, times: int, seed: int, longest: float = 0.6) -> None:
+    def __init__(self, times: int, seed: int, longest: float = 1.5) -> None:
         self._times, self._random, self._longest = times, random.Random(seed), longest
         self._thread, self._stopped = threading.Thread(target=self._run, daemon=True), threading.Event()
         self.killed = 0

@@ -15,8 +15,8 @@ from ..errors import BrainAnomalyError, OptionsError
 # What one worker holds at most while it detects in a scan of 0.5 mm; Testing/benchmarks/speed.py says what it takes.
 _GB_A_WORKER = 3.0
 _CLOSING_SECONDS = 5.0
-# A worker that has not come back is replaced.
-_LOST_AFTER = "3s"
+# A worker that was killed starts anew within seconds; one that was killed meanwhile does not, and is replaced.
+_LOST_AFTER = "30s"
 # A scan that ended its worker so many times is given up.
 _MOST_ENDED_WORKERS = 2
 
