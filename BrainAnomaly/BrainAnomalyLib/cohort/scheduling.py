@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from itertools import groupby, islice
 from pathlib import Path
@@ -111,7 +111,7 @@ def _taken(folders: Iterable[Path]) -> Iterator[None]:
         yield
 
 
-def _through_workers(found: Plan, compute: Compute, listener: Listener, run: Run) -> Iterator[Record]:
+def _through_workers(found: Plan, compute: Compute, listener: Listener, run: Run) -> Generator[Record, None, None]:
     with connected(compute) as client:
         if compute.scheduler is None and compute.slurm is None:
             client.wait_for_workers(1, timeout=120)

@@ -65,7 +65,7 @@ def draw_map(values: FloatArray, path: Path, title: str, unit: str, signed: bool
     axes = figure.subplots(
         _ROWS, _COLUMNS, gridspec_kw={"left": 0.01, "right": 0.9, "top": 0.91, "bottom": 0.01, "wspace": 0.03}
     ).ravel()
-    colors = None
+    colors: Any = None
     for cell, index in zip(axes, np.linspace(5, brain.shape[2] - 3, len(axes)).astype(int), strict=True):
         cell.set_axis_off()
         cell.imshow(_view(brain, index), cmap="gray", vmin=0.0, vmax=1.0)

@@ -67,6 +67,6 @@ def compare(values: Values, first: NDArray[np.bool_], permutations: int = 9999, 
     z = np.asarray(z_of(members, others), dtype=np.float64)
     above = len(null) - np.searchsorted(null, np.abs(z) * (1.0 - _TIE), side="left")
     exact = comb(len(first), len(members)) <= permutations
-    corrected = above / len(null) if exact else (above + 1.0) / (len(null) + 1.0)
+    corrected = np.asarray(above / len(null) if exact else (above + 1.0) / (len(null) + 1.0), dtype=np.float64)
     difference = values[first].mean(axis=0, dtype=np.float64) - values[~first].mean(axis=0, dtype=np.float64)
     return Comparison(difference, z, corrected, len(null), exact)
