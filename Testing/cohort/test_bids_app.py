@@ -224,13 +224,15 @@ def test_a_filter_file_that_cannot_be_used_is_refused(bids, tmp_path, content):
 def test_the_group_level_reads_the_derivative(app, derivative, bids, tmp_path, capfd):
     out = tmp_path / "copy"
     shutil.copytree(derivative, out)
-    (out / "decisions.csv").write_text('key,decision,note\nsub-03/sub-03_FLAIR,reject,"moved"\n', encoding="utf-8")
+    rejected = ("sub-03/sub-03_FLAIR", "sub-01/ses-a/sub-01_ses-a_T1w", "sub-02/sub-02_acq-lowres_PDw")
+    lines = ["key,decision,note", *(f"{key},reject,moved" for key in rejected)]
+    (out / "decisions.csv").write_text("\n".join(lines), encoding="utf-8")
     assert app(bids, out, "group") == 0
     said = capfd.readouterr().out
     assert "sub-03/sub-03_FLAIR: It was rejected: moved" in said
     assert "sub-00/sub-00_FLAIR: It failed" in said
     summary = pandas.read_csv(out / "group" / "summary.csv")
-    assert set(summary["contrast"]) == {"FLAIR", "PD", "T1w", "T2w"}
+    assert set(summary["contrast"]) == {"FLAIR", "T2w"}
     runs = summary[(summary["contrast"] == "T2w") & (summary["measure"] == "total_ml")].iloc[0]
     assert (runs["subjects"], runs["scans"], runs["mean"]) == (1, 2, pytest.approx(1.0))
 

@@ -126,10 +126,14 @@ def _through_workers(found: Plan, compute: Compute, listener: Listener, run: Run
 
 
 def _results(client: Any, tasks: list[Task], resources: dict[str, int] | None, run: Run) -> Iterator[Record]:
-    """Records as they come; a few tasks for each worker are given out at a time."""
+    """Records as they come; a few tasks for each worker are given out at a time.
+
+    A task whose worker was ended several times may only have waited there beside the one that ended it: it is tried
+    again alone.
+    """
     from distributed import as_completed
 
-    waiting = iter(tasks)
+    waiting, suspects = iter(tasks), list[Task]()
     given: dict[Any, Task] = {}
     pool = as_completed(with_results=True, raise_errors=False)
 
@@ -143,8 +147,22 @@ def _results(client: Any, tasks: list[Task], resources: dict[str, int] | None, r
     give(ahead.count())
     while given:
         future, result = next(pool)
-        yield from _records(future, result, given.pop(future))
+        task = given.pop(future)
+        if _was_killed(future):
+            suspects.append(task)
+        else:
+            yield from _records(future, result, task)
         give(ahead.count() - len(given))
+    for task in suspects:
+        future = client.submit(run, task, pure=False, resources=resources)
+        result = next(iter(as_completed([future], with_results=True, raise_errors=False)))[1]
+        yield from _records(future, result, task)
+
+
+def _was_killed(future: Any) -> bool:
+    from distributed import KilledWorker
+
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
 
 
 class _Ahead:
@@ -162,16 +180,14 @@ class _Ahead:
 
 def _records(future: Any, result: Any, task: Task) -> list[Record]:
     """What a task gave, or why it gave nothing. Raises OutputError where the scheduler is lost."""
-    from distributed import KilledWorker
-
     if future.status == "finished":
         records: list[Record] = result
         return records
     if future.status != "error":
         raise OutputError("The connection to the scheduler was lost.", "The same command goes on with what is left.")
-    error = future.exception()
-    if isinstance(error, KilledWorker):
+    if _was_killed(future):
         return _all_failed(task, "The process that worked on it was ended several times, perhaps for want of memory.")
+    error = future.exception()
     # A fault outside of the scan's own work, as a full disk or a library that is missing.
     return _all_failed(task, f"Its worker failed ({type(error).__name__}: {' '.join(str(error).split())}).")
 
