@@ -59,7 +59,14 @@ def _report(folder: Path, options: argparse.Namespace) -> None:
             path.write_bytes(path.read_bytes()[:1000])
     run_cohort(entries(scans), folder / "undisturbed", CohortOptions(), WORKERS, run=light)
     wanted, states = results(folder / "undisturbed"), statuses(read_records(folder / "undisturbed"))
-    columns = ("disturbance", "ended", "done at once", "failed with a reason", "done after rerun", "byte-identical")
+    columns = (
+        "disturbance",
+        "records on disk",
+        "done at once",
+        "failed with a reason",
+        "done after rerun",
+        "byte-identical",
+    )
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     print(f"| none | {options.scans} | {states['done']} | {states['failed']} | | |")
     disk = options.small_disk
@@ -138,12 +145,12 @@ def _fill_disk(scans: Path, out: Path, disk: Path | None) -> str:
 def _delete_inputs(scans: Path, out: Path) -> str:
     """A fifth is moved away when the first scan has ended, and comes back for the rerun."""
     gone = sorted(scans.iterdir())[3::5]
-    away = scans.with_name("away")
+    count, away = len(gone), scans.with_name("away")
     away.mkdir()
     run_cohort(entries(scans), out, CohortOptions(), WORKERS, _Moves(gone, away), run=light_and_slow)
     for path in away.iterdir():
         path.rename(scans / path.name)
-    return f" ({len(gone)})"
+    return f" ({count})"
 
 
 class _Moves(Listener):
