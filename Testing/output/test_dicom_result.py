@@ -18,7 +18,6 @@ from BrainAnomalyLib.detection import Detection
 from BrainAnomalyLib.errors import OptionsError, ScanError
 from BrainAnomalyLib.output.dicom_objects.dicom_result import check_images, write_dicom_result
 from BrainAnomalyLib.output.origin import Origin
-from BrainAnomalyLib.regions.naming import with_regions
 from dicom_series import REFERENCE, write_multi_frame, write_series
 from made_detection import made_detection
 from synthetic import AWKWARD, grid_of, noise
@@ -47,8 +46,7 @@ class Written(NamedTuple):
 
 
 def detection_in(codes: str = "LPS") -> Detection:
-    made = made_detection(grid=grid_of((20, 22, 18), (1.0, 1.5, 3.0), codes, degrees=11.0))
-    return replace(made, findings=with_regions(made.findings, made.scan.grid, made.template_from_native))
+    return made_detection(grid=grid_of((20, 22, 18), (1.0, 1.5, 3.0), codes, degrees=11.0))
 
 
 def written(folder: Path, detection: Detection, kind: str = "classic") -> Written:

@@ -15,6 +15,7 @@ def test_findings_table_holds_every_finding_with_its_types(volume, logic):
     assert column(table, "volume_ml") == [finding.volume_ml for finding in detection.findings.table]
     assert column(table, "side") == [finding.side for finding in detection.findings.table]
     assert column(table, "looks") == [finding.looks for finding in detection.findings.table]
+    assert all(column(table, "region"))
     centroids = np.stack([column(table, f"centroid_{axis}") for axis in "ras"], axis=1)
     np.testing.assert_allclose(centroids, [finding.centroid_ras for finding in detection.findings.table])
     positions = np.stack([column(table, f"template_{axis}") for axis in "xyz"], axis=1)
@@ -34,7 +35,7 @@ def test_columns_have_titles_units_and_descriptions(volume, logic):
 
 def test_table_without_findings_keeps_its_columns(volume, logic):
     table = logic.apply(detection_of(volume, threshold=50.0), volume).findings_table
-    assert (table.GetNumberOfRows(), table.GetNumberOfColumns()) == (0, 13)
+    assert (table.GetNumberOfRows(), table.GetNumberOfColumns()) == (0, 16)
     assert table.GetColumnType("volume_ml") == vtk.VTK_DOUBLE
 
 
