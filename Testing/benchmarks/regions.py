@@ -196,7 +196,7 @@ def report(part: str, cases: list[Case]) -> None:
             print(f"  {finding.where}, {finding.volume_ml:.2f} mL: {dict(values)}")
         if not right["tissue, a third"]:
             values = truth(case.labels[case.labels_of == finding.id], TISSUES)
-            print(f"  T {finding.where}, {finding.tissue} {finding.volume_ml:.2f} mL: {dict(values)}")
+            print(f"  {finding.where}, {finding.tissue}, {finding.volume_ml:.2f} mL: {dict(values)}")
 
 
 def main() -> None:

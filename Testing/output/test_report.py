@@ -105,7 +105,7 @@ def text_of(page: Any) -> str:
 
 def test_a_pdf_says_what_the_page_says_but_no_name(pages: list[Any]) -> None:
     made, text = detection(), " ".join(text_of(page) for page in pages)
-    for said in ("Looks like T2w & not FLAIR.", "Made by hand", "2 findings", "3: chosen by the test", "By region"):
+    for said in ("Looks like T2w & not FLAIR.", "Made by hand", "2 findings", "3 (chosen by the test)", "By region"):
         assert said in text
     for row in made.findings.table:
         assert f"{row.id} {row.where} {row.tissue}" in text

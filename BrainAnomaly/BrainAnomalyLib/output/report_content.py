@@ -77,7 +77,7 @@ def caption(picture: KeyPicture) -> str:
 def threshold_words(content: dict[str, Any]) -> str:
     """The threshold with what it promises, in words."""
     threshold, detector = content["threshold"], content["detector"]
-    words = f"{threshold['value']:.4g}: {threshold['source']}"
+    words = f"{threshold['value']:.4g} ({threshold['source']})"
     usual = detector.get("default_threshold")
     return words if usual in (None, threshold["value"]) else f"{words}; the detector's own is {usual:.4g}"
 

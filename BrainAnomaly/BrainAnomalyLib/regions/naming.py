@@ -117,7 +117,9 @@ def _named(finding: Finding, inside: MaskArray, box: tuple[slice, ...], scan: _S
     where = np.argwhere(inside) + start
     rim = scan.grid.to_world(np.argwhere(inside & ~ndimage.binary_erosion(inside)) + start)
     own = scan.structures[tuple(where.T)]
-    ventricle_mm, cortex_mm = (_gap_mm(rim, tree, scan.grid) for tree in (scan.ventricle, scan.cortex))
+    touched, trees = (index_of("ventricle") in own, index_of("cortex") in own), (scan.ventricle, scan.cortex)
+    gaps = (0.0 if touches else _gap_mm(rim, tree, scan.grid) for touches, tree in zip(touched, trees, strict=True))
+    ventricle_mm, cortex_mm = gaps
     belongs = _belongs(own, where, scan)
     part = _most_named(_PARTS[belongs.region])
     inside_part = _PARTS[belongs.region] == part
@@ -143,7 +145,7 @@ def _belongs(own: Array, where: NDArray[np.int64], scan: _Scan) -> _Belongs:
     that is no further than ``_BORDER_MM`` from it, but for a ventricle."""
     from scipy import ndimage
 
-    if not np.isin(own, _FLUID).any():
+    if np.isin(own, _FLUID).mean() < _FLUID_SHARE:
         return _Belongs(own, own)
     low, high = where.min(axis=0) - _REACH, where.max(axis=0) + _REACH + 1
     box = tuple(slice(max(0, a), min(size, b)) for a, b, size in zip(low, high, scan.structures.shape, strict=True))
@@ -160,6 +162,8 @@ def _belongs(own: Array, where: NDArray[np.int64], scan: _Scan) -> _Belongs:
 # Voxels about a finding among which the nearest structure is looked for; how far the border of a ventricle or sulcus
 # reaches into it: one and a half voxels of the structures' grid.
 _REACH, _BORDER_MM = 12, 3.0
+# Less fluid than this in a finding outvotes no tissue.
+_FLUID_SHARE = 0.2
 _FLUID = tuple(index_of(name) for name in ("outside", "outer fluid", "choroid plexus and vessels", "ventricle"))
 
 
@@ -204,8 +208,9 @@ def _gap_mm(points: NDArray[np.float64], tree: Any, grid: Grid) -> float | None:
     """mm between the nearest two voxels of a finding and of a tree, 0 where they touch; None without a tree."""
     if tree is None:
         return None
-    count = min(_NEIGHBORS, tree.n)
-    _, nearest = tree.query(points, k=[*range(1, count + 1)])
-    apart = tree.data[nearest] - points[:, None]
-    along = np.abs(apart @ grid.direction) - np.asarray(grid.spacing)
+    away, _ = tree.query(points)
+    # Voxels are boxes: the nearest need not have the nearest center.
+    near = points[away <= away.min() + np.linalg.norm(grid.spacing)]
+    _, nearest = tree.query(near, k=[*range(1, min(_NEIGHBORS, tree.n) + 1)])
+    along = np.abs((tree.data[nearest] - near[:, None]) @ grid.direction) - np.asarray(grid.spacing)
     return round(float(np.linalg.norm(np.maximum(along, 0.0), axis=-1).min()), 2)

@@ -307,7 +307,8 @@ def _write_volumes(detection: Detection, record: RunRecord, input_node: VolumeNo
             write_volume_node(node, array, input_node)
             write_record(node, record)
             remember_rejected(node, None)
-            remember_structures(node, detection.structures if role == "anomaly_map" else None)
+            if role == "anomaly_map":
+                remember_structures(node, detection.structures, detection.structures_source)
         _show_volume(node, role, record, input_node)
 
 

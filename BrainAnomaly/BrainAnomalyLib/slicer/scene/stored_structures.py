@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,29 +18,40 @@ from .scene_volumes import is_right_handed, world_grid
 STRUCTURES_ATTRIBUTE = PREFIX + "structures"
 
 
-def remember_structures(anomaly_map: VolumeNode, structures: Array | None) -> None:
-    """Keep structures (i, j, k on the map's voxels, 8 bits) on the map's node, saved with the scene; None forgets."""
+class Stored(NamedTuple):
+    """Structures (i, j, k on the map's voxels, 8 bits), None if none were kept, and where they come from, in words."""
+
+    structures: Array | None
+    source: str
+
+
+def remember_structures(anomaly_map: VolumeNode, structures: Array | None, source: str) -> None:
+    """Keep structures (i, j, k on the map's voxels) on the map's node, saved with the scene; None forgets."""
     if structures is None:
         anomaly_map.RemoveAttribute(STRUCTURES_ATTRIBUTE)
         return
     data = base64.b64encode(zlib.compress(np.ascontiguousarray(structures, dtype=np.uint8).tobytes())).decode("ascii")
-    stored = {"shape": list(structures.shape), "right_handed": is_right_handed(anomaly_map), "data": data}
+    stored = {"source": source, "right_handed": is_right_handed(anomaly_map), "data": data}
     anomaly_map.SetAttribute(STRUCTURES_ATTRIBUTE, json.dumps(stored))
 
 
-def stored_structures(anomaly_map: VolumeNode) -> Array | None:
-    """The structures that were kept, None if there are none or of another shape."""
+def stored_structures(anomaly_map: VolumeNode) -> Stored:
+    """The structures that were kept; none where they are of another shape."""
     text = anomaly_map.GetAttribute(STRUCTURES_ATTRIBUTE)
     if text is None:
-        return None
+        return _NONE
     try:
         stored = json.loads(text)
         found = np.frombuffer(zlib.decompress(base64.b64decode(stored["data"])), dtype=np.uint8)
         structures = found.reshape(anomaly_map.GetImageData().GetDimensions())
     except (ValueError, KeyError, TypeError, zlib.error):
-        return None
+        return _NONE
     # Slices are reversed where Slicer's reader has reversed those of the map.
-    return structures if stored["right_handed"] == is_right_handed(anomaly_map) else structures[:, :, ::-1]
+    same = stored["right_handed"] == is_right_handed(anomaly_map)
+    return Stored(structures if same else structures[:, :, ::-1], str(stored["source"]))
+
+
+_NONE = Stored(None, "")
 
 
 class CachedRegions:
@@ -56,5 +68,5 @@ class CachedRegions:
         if self._regions is None or key != self._key:
             grid = world_grid(anomaly_map)
             onto = record.template_from_world(grid, is_right_handed(anomaly_map))
-            self._key, self._regions = key, Regions(grid, onto, stored_structures(anomaly_map))
+            self._key, self._regions = key, Regions(grid, onto, stored_structures(anomaly_map).structures)
         return self._regions

@@ -28,8 +28,8 @@ _CSV_HEADER = (
     *("id", "volume_ml", "peak", "mean", "side", "region", "tissue", "place", "looks", "review"),
     *("centroid_r", "centroid_a", "centroid_s", "template_x", "template_y", "template_z"),
 )
-# The scene keeps no brain mask, and the absolute residual is that without its sign.
-_NOT_EXPORTED = ("brain_mask", "residual_absolute")
+# The scene keeps no brain mask, the absolute residual is that without its sign, and structures only name regions.
+_NOT_EXPORTED = ("brain_mask", "residual_absolute", "structures")
 
 
 def file_stem(name: str) -> str:
