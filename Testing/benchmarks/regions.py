@@ -9,7 +9,7 @@ the network never learned from, ``training`` the others: what may be chosen (``T
 
 Side and region: the name is right where it is that of most labeled voxels of the lesion. Tissue likewise; a lesion that
 lies on a border is apart too: right where the tissue named covers at least a third of it. A place is right where the
-lesion touches the labels of ventricle or cortex or not as it says. Distances: the median difference from the labels'.
+lesion touches the labels of ventricle or cortex or not as it says. Those that are wrong are listed.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _story(content: ReportContent, pictures: Sequence[KeyPicture]) -> list[Any]:
     for group in content.groups:
         story += [Paragraph(group.title, styles["heading"]), _table(group, styles, (0.5, 0.15, 0.2))]
     for picture in pictures:
-        story += [Spacer(0, 10), _picture(picture, styles)]
+        story += [Spacer(0, 8), _picture(picture, styles)]
     settings = _table(content.settings, styles, (0.25, 0.75))
     return [*story, Paragraph(content.settings.title, styles["heading"]), settings]
 
@@ -136,7 +136,7 @@ def _picture(picture: KeyPicture, styles: dict[str, Any]) -> Any:
     from reportlab.platypus import Image, KeepTogether, Paragraph
 
     width, height = ImageReader(io.BytesIO(picture.png)).getSize()
-    wide = 0.68 * _WIDTH_MM * mm
+    wide = 0.58 * _WIDTH_MM * mm
     image = Image(io.BytesIO(picture.png), wide, wide * height / width, hAlign="LEFT")
     return KeepTogether([image, Paragraph(escape(caption(picture)), styles["body"])])
 
