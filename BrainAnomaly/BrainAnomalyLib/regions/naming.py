@@ -145,7 +145,7 @@ def _belongs(own: Array, where: NDArray[np.int64], scan: _Scan) -> _Belongs:
     that is no further than ``_BORDER_MM`` from it, but for a ventricle."""
     from scipy import ndimage
 
-    if np.isin(own, _FLUID).mean() < _FLUID_SHARE:
+    if not np.isin(own, _FLUID).any():
         return _Belongs(own, own)
     low, high = where.min(axis=0) - _REACH, where.max(axis=0) + _REACH + 1
     box = tuple(slice(max(0, a), min(size, b)) for a, b, size in zip(low, high, scan.structures.shape, strict=True))
@@ -162,8 +162,6 @@ def _belongs(own: Array, where: NDArray[np.int64], scan: _Scan) -> _Belongs:
 # Voxels about a finding among which the nearest structure is looked for; how far the border of a ventricle or sulcus
 # reaches into it: one and a half voxels of the structures' grid.
 _REACH, _BORDER_MM = 12, 3.0
-# Less fluid than this in a finding outvotes no tissue.
-_FLUID_SHARE = 0.2
 _FLUID = tuple(index_of(name) for name in ("outside", "outer fluid", "choroid plexus and vessels", "ventricle"))
 
 
