@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make sure that the libraries for drawing without a screen are there; the tests of scene/ and the pictures need them.
+# Make sure that the libraries for drawing without a screen are there; the tests of scene/ and the pictures need them,
+# and dciodvfy (dicom3tools), with which the tests check DICOM objects.
 # Installs with apt-get what is missing, or says what to install. Never fails: tests that lack a library say so.
 set -uo pipefail
 
@@ -25,12 +26,13 @@ compgen -G "/usr/lib*/*/dri/*swrast*" >/dev/null || compgen -G "/usr/lib*/*/libg
   || compgen -G "/usr/lib*/dri/*swrast*" >/dev/null || missing+=(libgl1-mesa-dri)
 compgen -G "/usr/share/fonts/*/*/DejaVuSans.ttf" >/dev/null || compgen -G "/usr/share/fonts/dejavu*/DejaVuSans.ttf" \
   >/dev/null || missing+=(fonts-dejavu-core)
+command -v dciodvfy >/dev/null || missing+=(dicom3tools)
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 by_hand() {
   echo "Please install these system packages by hand ($1): ${missing[*]}"
-  echo "Without them the tests that draw pictures or open pages cannot run."
+  echo "Without them the tests that draw pictures, open pages or verify DICOM cannot run."
   exit 0
 }
 

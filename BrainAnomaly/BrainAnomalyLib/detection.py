@@ -13,7 +13,7 @@ from .detectors.registry import detector_for, load_detector
 from .errors import OptionsError
 from .findings.slice_profile import SliceProfile, slice_profile
 from .findings.table import Findings, find
-from .io.geometry import Affine, FloatArray, MaskArray
+from .io.geometry import Affine, Array, FloatArray, MaskArray
 from .io.volumes import Scan, checked_mask
 from .preparation.intensity.contrast import ContrastGuess
 from .preparation.pipeline import AlignedScan, Aligner, contrast_of, into_template
@@ -21,6 +21,7 @@ from .preparation.prepared import PreparedScan
 from .preparation.recipe import Recipe
 from .preparation.space.quality import RegistrationQuality
 from .progress import Progress, part, silent
+from .regions.naming import structures_on, with_regions
 from .scoring.guard import Guard, assess
 from .scoring.residuals import cleaned, signed_residual
 from .scoring.scan_level import scan_scores
@@ -29,6 +30,8 @@ from .scoring.scan_level import scan_scores
 Loader = Callable[[str], Detector]
 # Part of a run after which the scan is aligned.
 ALIGNED_FRACTION = 0.5
+# Where the structures come from by which regions are named.
+FROM_NETWORK, FROM_TEMPLATE = "the structure network", "the template"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,9 @@ class Detection:
     scan's intensity units and None for detectors that score directly; ``anomaly`` is in the detector's unit, 0 where
     nothing was evaluated. ``profile`` has one entry per axial template slice. ``guard`` says whether the
     detector knows scans like this one, None for detectors without a calibration. ``components`` are the maps that a
-    combined detector's map is made of, by name.
+    combined detector's map is made of, by name. ``structures`` (i, j, k; places in ``detectors.anatomy.structures``)
+    belong at every voxel by ``structures_source``: the structure network, or the template where it did not look; None
+    where they are not known.
     """
 
     scan: Scan
@@ -81,11 +86,15 @@ class Detection:
     warnings: tuple[str, ...] = field(default=())
     guard: Guard | None = None
     components: dict[str, FloatArray] = field(default_factory=dict)
+    structures: Array | None = None
+    structures_source: str = ""
 
     def with_threshold(self, threshold: float, minimum_mm3: float) -> Detection:
         """The same maps cut at another threshold; only findings change, nothing is run again."""
-        findings = find(self.anomaly, self.scan.grid, self.template_from_native, threshold, minimum_mm3, self.residual)
-        return replace(self, findings=findings, threshold_source="chosen by the user")
+        place = self.scan.grid, self.template_from_native
+        findings = find(self.anomaly, *place, threshold, minimum_mm3, self.residual)
+        named = with_regions(findings, *place, self.structures)
+        return replace(self, findings=named, threshold_source="chosen by the user")
 
 
 def detect(
@@ -162,6 +171,9 @@ def _collect(
     positions = prepared.template.grid.affine[2, 3] + prepared.template.grid.spacing[2] * np.arange(anomaly.shape[2])
     pseudo_healthy, uncertainty, residual = _native_reconstruction(prepared, reconstruction)
     guard = _guard(detector, prepared, anomaly, reconstruction)
+    place, seen = (scan.grid, prepared.template_from_native), reconstruction.structures if reconstruction else None
+    structures = structures_on(*place, seen)
+    findings = find(native, *place, threshold, options.minimum_mm3, residual)
     return Detection(
         scan=scan,
         anomaly=native,
@@ -169,7 +181,7 @@ def _collect(
         uncertainty=uncertainty,
         residual=residual,
         brain_mask=prepared.native_brain_mask,
-        findings=find(native, scan.grid, prepared.template_from_native, threshold, options.minimum_mm3, residual),
+        findings=with_regions(findings, *place, structures),
         profile=slice_profile(anomaly, prepared.brain_mask, positions, detector.slice_means_for(prepared.shown)),
         template_from_native=prepared.template_from_native,
         contrast=prepared.contrast,
@@ -180,6 +192,8 @@ def _collect(
         warnings=tuple(dict.fromkeys(prepared.warnings + _detector_warnings(detector, prepared, guard))),
         guard=guard,
         components={name: prepared.to_native(part) for name, part in score.components.items()},
+        structures=structures,
+        structures_source=FROM_TEMPLATE if seen is None else FROM_NETWORK,
     )
 
 

@@ -83,6 +83,7 @@ def write_multi_frame(
     dataset = slices[0]
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
     dataset.SeriesInstanceUID, dataset.StudyInstanceUID = generate_uid(), generate_uid()
+    dataset.FrameOfReferenceUID = generate_uid()
     dataset.SeriesDescription, dataset.NumberOfFrames = "T1 enhanced", len(slices)
     shared, plane, measures = Dataset(), Dataset(), Dataset()
     plane.ImageOrientationPatient = dataset.ImageOrientationPatient

@@ -11,6 +11,7 @@ from BrainAnomalyLib.io.geometry import Grid
 from BrainAnomalyLib.io.volumes import Scan
 from BrainAnomalyLib.preparation.intensity.contrast import ContrastGuess
 from BrainAnomalyLib.preparation.space.quality import RegistrationQuality
+from BrainAnomalyLib.regions.naming import structures_on, with_regions
 from synthetic import grid_of, noise
 
 GRID = grid_of((20, 22, 18), (2.0, 2.0, 3.0), "LAS", degrees=11.0)
@@ -24,6 +25,7 @@ def made_detection(name: str = "scan", grid: Grid = GRID, reconstruction: bool =
     brain = np.ones(grid.shape, dtype=bool)
     residual = noise(grid.shape, 3) - 500.0 if reconstruction else None
     positions = np.arange(grid.shape[2], dtype=float)
+    structures = structures_on(grid, np.eye(4))
     return Detection(
         scan=Scan(noise(grid.shape, 1), grid, "FLAIR", name),
         anomaly=anomaly,
@@ -31,7 +33,7 @@ def made_detection(name: str = "scan", grid: Grid = GRID, reconstruction: bool =
         uncertainty=None,
         residual=residual,
         brain_mask=brain,
-        findings=find(anomaly, grid, np.eye(4), 3.0, 20.0, residual),
+        findings=with_regions(find(anomaly, grid, np.eye(4), 3.0, 20.0, residual), grid, np.eye(4), structures),
         profile=slice_profile(anomaly, brain, positions),
         template_from_native=np.eye(4),
         contrast=ContrastGuess("FLAIR", 0.9, 1.1, 0.6),
@@ -40,4 +42,6 @@ def made_detection(name: str = "scan", grid: Grid = GRID, reconstruction: bool =
         detector={"name": "made", "title": "Made by hand", "unit": "noise"},
         threshold_source="chosen by the test",
         warnings=("Only a test.",),
+        structures=structures,
+        structures_source="the template",
     )

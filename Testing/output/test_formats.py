@@ -26,17 +26,19 @@ def test_every_format_is_an_option_of_the_command_line(tmp_path):
 def test_a_report_lies_in_the_result_and_belongs_to_it(tmp_path):
     folder = write(made_detection(), tmp_path / "result", pictures=False, formats=["html"])
     assert "report.html" in json.loads((folder / "summary.json").read_text(encoding="utf-8"))["files"]
-    assert "Brain anomaly report: scan" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Brain anomaly report</h1>" in (folder / "report.html").read_text(encoding="utf-8")
     write(made_detection(), folder, pictures=False)
     assert not (folder / "report.html").exists()
 
 
-def test_a_segmentation_refers_to_the_images_of_the_scan(tmp_path):
+def test_dicom_objects_refer_to_the_images_of_the_scan(tmp_path):
     detection = made_detection(grid=grid_of((20, 22, 18), (1.0, 1.5, 3.0), "LPS", degrees=11.0))
     files = write_series(tmp_path / "series", noise(detection.scan.grid.shape), detection.scan.grid, **REFERENCE)
     folder = write(detection, tmp_path / "result", False, ["dicom"], tmp_path / "series")
     stored = pydicom.dcmread(folder / "findings.dcm")
     assert stored.Modality == "SEG"
+    files_of = set(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["files"])
+    assert {"findings.dcm", "measurements.dcm", "anomaly_map.dcm", "report.dcm"} <= files_of
     assert int(stored.pixel_array.sum()) == 8 + 27
     named = {item.ReferencedSOPInstanceUID for item in stored.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
     assert named <= {pydicom.dcmread(file).SOPInstanceUID for file in files}
@@ -47,7 +49,7 @@ def test_nothing_found_gives_a_result_without_a_segmentation(tmp_path):
     write_series(tmp_path / "series", noise(detection.scan.grid.shape), detection.scan.grid)
     folder = write(detection, tmp_path / "result", False, ["dicom"], tmp_path / "series")
     assert (folder / "summary.json").is_file()
-    assert not (folder / "findings.dcm").exists()
+    assert sorted(path.name for path in folder.glob("*.dcm")) == ["anomaly_map.dcm", "report.dcm"]
 
 
 def test_what_cannot_be_written_is_refused_before_the_run(tmp_path):
@@ -56,8 +58,8 @@ def test_what_cannot_be_written_is_refused_before_the_run(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ScanError):
         checked_formats(["dicom"], Origin(tmp_path / "empty"))
-    with pytest.raises(OptionsError, match="no format named 'pdf'"):
-        write(made_detection(), tmp_path / "out", formats=["pdf"])
+    with pytest.raises(OptionsError, match="no format named 'docx'"):
+        write(made_detection(), tmp_path / "out", formats=["docx"])
     assert not (tmp_path / "out").exists()
 
 

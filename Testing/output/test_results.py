@@ -25,7 +25,15 @@ from BrainAnomalyLib.output.folder import check_folder, read_results, write_resu
 from made_detection import GRID, made_detection
 from synthetic import AWKWARD
 
-VOLUMES = ["anomaly_map", "brain_mask", "findings", "pseudo_healthy", "residual_absolute", "residual_signed"]
+VOLUMES = [
+    "anomaly_map",
+    "brain_mask",
+    "findings",
+    "pseudo_healthy",
+    "residual_absolute",
+    "residual_signed",
+    "structures",
+]
 HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 
 
@@ -64,7 +72,9 @@ def test_residuals_signed_and_absolute(tmp_path: Path) -> None:
 
 def test_a_detector_without_reconstruction_writes_fewer_volumes(tmp_path: Path) -> None:
     folder = write_results(made_detection(reconstruction=False), tmp_path / "out", pictures=False)
-    assert len(list(folder.glob("*.nii.gz"))) == 3
+    assert sorted(path.name[:-7] for path in folder.glob("*.nii.gz")) == [
+        *("anomaly_map", "brain_mask", "findings", "structures")
+    ]
 
 
 def test_summary_and_table_agree(tmp_path: Path) -> None:
@@ -77,6 +87,11 @@ def test_summary_and_table_agree(tmp_path: Path) -> None:
     assert summary["threshold"] == {"value": 3.0, "source": "chosen by the test", "minimum_mm3": 20.0}
     assert [float(row["volume_ml"]) for row in rows] == [row["volume_ml"] for row in summary["findings"]]
     assert [row["side"] for row in rows] == [row["side"] for row in summary["findings"]]
+    for name in ("region", "tissue", "place"):
+        assert [row[name] for row in rows] == [row[name] for row in summary["findings"]]
+    assert all(row["region"] for row in rows)
+    assert sum(group["findings"] for group in summary["regions"]["by_region"]) == len(rows) == 2
+    assert summary["regions"]["structures"] == "the template"
     assert summary["warnings"] == ["Only a test."]
 
 
@@ -247,7 +262,7 @@ def test_the_overview_picture(tmp_path: Path, reconstruction: bool) -> None:
 def test_a_result_is_read_back_as_it_was(tmp_path: Path, reconstruction: bool) -> None:
     detection = made_detection("Müller", reconstruction=reconstruction)
     read = read_results(write_results(detection, tmp_path / AWKWARD / "out", pictures=False), detection.scan)
-    for name in ("anomaly", "pseudo_healthy", "residual", "brain_mask", "template_from_native"):
+    for name in ("anomaly", "pseudo_healthy", "residual", "brain_mask", "template_from_native", "structures"):
         expected, value = getattr(detection, name), getattr(read, name)
         assert (value is None) == (expected is None)
         assert expected is None or np.array_equal(value, expected)
@@ -255,6 +270,8 @@ def test_a_result_is_read_back_as_it_was(tmp_path: Path, reconstruction: bool) -
     assert (read.findings.table, read.findings.threshold) == (detection.findings.table, 3.0)
     assert (read.contrast, read.warnings) == (detection.contrast, ("Only a test.",))
     assert vars(read.quality) == vars(detection.quality)
+    assert read.structures_source == "the template"
+    assert read.with_threshold(3.0, 20.0).findings.table == detection.findings.table
     assert (read.detector, read.threshold_source) == (detection.detector, "chosen by the test")
     for name, column in vars(detection.profile).items():
         np.testing.assert_allclose(getattr(read.profile, name), column, atol=1e-6)

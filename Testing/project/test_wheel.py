@@ -79,6 +79,7 @@ def test_the_wheel_has_libraries_models_template_recipes_and_licenses(wheel: Pat
     moved = {
         "Resources/Models/": "BrainAnomalyLib/Resources/Models/",
         "Resources/Template/": "BrainAnomalyLib/Resources/Template/",
+        "Resources/Regions/": "BrainAnomalyLib/Resources/Regions/",
         "Resources/StructureNetwork/": "BrainAnomalyLib/Resources/StructureNetwork/",
         "Resources/BrainMask/": "BrainAnomalyLib/Resources/BrainMask/",
         "BrainAnomalyTraining/Recipes/": "BrainAnomalyTrainingLib/Recipes/",

@@ -7,10 +7,12 @@ import slicer
 import vtk
 
 from BrainAnomalyLib.detection import Detection
+from BrainAnomalyLib.detectors.anatomy.structures import index_of
 from BrainAnomalyLib.findings.slice_profile import slice_profile
 from BrainAnomalyLib.findings.table import find
 from BrainAnomalyLib.preparation.intensity.contrast import ContrastGuess
 from BrainAnomalyLib.preparation.space.quality import RegistrationQuality
+from BrainAnomalyLib.regions.naming import with_regions
 from BrainAnomalyLib.slicer.scene.scene_volumes import scan_from_node
 
 SHAPE = (30, 34, 26)
@@ -86,6 +88,8 @@ def detection_of(node, reconstructs=True, threshold=3.0, minimum_mm3=20.0, anoma
     brain = np.ones(anomaly.shape, dtype=bool)
     healthy = (scan.array * np.float32(0.9)) if reconstructs else None
     residual = scan.array - healthy if reconstructs else None
+    structures = two_structures(anomaly.shape)
+    cut = find(anomaly, scan.grid, TEMPLATE_FROM_WORLD, threshold, minimum_mm3, residual)
     return Detection(
         scan=scan,
         anomaly=anomaly,
@@ -93,7 +97,7 @@ def detection_of(node, reconstructs=True, threshold=3.0, minimum_mm3=20.0, anoma
         uncertainty=np.full(anomaly.shape, 2.0, dtype=np.float32) if reconstructs else None,
         residual=residual,
         brain_mask=brain,
-        findings=find(anomaly, scan.grid, TEMPLATE_FROM_WORLD, threshold, minimum_mm3, residual),
+        findings=with_regions(cut, scan.grid, TEMPLATE_FROM_WORLD, structures),
         profile=slice_profile(anomaly, brain, np.arange(anomaly.shape[2]) * 2.0 - 20.0),
         template_from_native=TEMPLATE_FROM_WORLD,
         contrast=ContrastGuess("T1w", 0.9, 0.75, 0.4),
@@ -103,7 +107,16 @@ def detection_of(node, reconstructs=True, threshold=3.0, minimum_mm3=20.0, anoma
         threshold_source="1 % of healthy brain voxels",
         warnings=("Only an example; with a semicolon: and a colon.",),
         components={name: anomaly * weight for name, weight in COMPONENTS.items()} if reconstructs else {},
+        structures=structures,
+        structures_source="a test",
     )
+
+
+def two_structures(shape):
+    """Thalamus in the lower slices (i, j, k), pallidum above: no template has these, and a flip of slices shows."""
+    structures = np.full(shape, index_of("thalamus"), dtype=np.uint8)
+    structures[:, :, shape[2] // 2 :] = index_of("pallidum")
+    return structures
 
 
 def node_ids(scene):

@@ -15,6 +15,8 @@ def test_findings_table_holds_every_finding_with_its_types(volume, logic):
     assert column(table, "volume_ml") == [finding.volume_ml for finding in detection.findings.table]
     assert column(table, "side") == [finding.side for finding in detection.findings.table]
     assert column(table, "looks") == [finding.looks for finding in detection.findings.table]
+    assert set(column(table, "region")) <= {"thalamus", "pallidum"}
+    assert column(table, "tissue") == ["deep gray matter"] * 2
     centroids = np.stack([column(table, f"centroid_{axis}") for axis in "ras"], axis=1)
     np.testing.assert_allclose(centroids, [finding.centroid_ras for finding in detection.findings.table])
     positions = np.stack([column(table, f"template_{axis}") for axis in "xyz"], axis=1)
@@ -22,6 +24,18 @@ def test_findings_table_holds_every_finding_with_its_types(volume, logic):
     assert table.GetColumnType("id") == vtk.VTK_INT
     assert table.GetColumnType("peak") == vtk.VTK_DOUBLE
     assert table.GetColumnType("side") == vtk.VTK_STRING
+
+
+def test_regions_follow_the_threshold_by_the_structures_of_the_scan(volume, logic):
+    detection = detection_of(volume)
+    logic.apply(detection, volume)
+    cut = logic.setThreshold(volume, 4.0)
+    expected = detection.with_threshold(4.0, 20.0).findings.table
+    assert [(row.id, row.region) for row in cut.table] == [(row.id, row.region) for row in expected]
+    assert {row.region for row in cut.table} <= {"thalamus", "pallidum"}
+    kept = logic.detection(volume)
+    np.testing.assert_array_equal(kept.structures, detection.structures)
+    assert kept.structures_source == "a test"
 
 
 def test_columns_have_titles_units_and_descriptions(volume, logic):
@@ -34,7 +48,7 @@ def test_columns_have_titles_units_and_descriptions(volume, logic):
 
 def test_table_without_findings_keeps_its_columns(volume, logic):
     table = logic.apply(detection_of(volume, threshold=50.0), volume).findings_table
-    assert (table.GetNumberOfRows(), table.GetNumberOfColumns()) == (0, 13)
+    assert (table.GetNumberOfRows(), table.GetNumberOfColumns()) == (0, 16)
     assert table.GetColumnType("volume_ml") == vtk.VTK_DOUBLE
 
 

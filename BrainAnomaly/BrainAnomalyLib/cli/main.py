@@ -32,6 +32,7 @@ from .cohort_command import add_cohort_parser, run_cohort_command
 from .evaluate import add_evaluate_parser, run_evaluate
 from .group_command import add_group_parser, run_group
 from .package import add_package_parser, run_package
+from .result_commands import add_result_parsers, run_dicom, run_report
 
 Command = Callable[[argparse.Namespace, TextIO, TextIO], int]
 
@@ -116,9 +117,11 @@ _COMMANDS: dict[str, Command] = {
     "detect": _detect,
     "demo": _demo,
     "detectors": _detectors,
+    "dicom": run_dicom,
     "evaluate": run_evaluate,
     "group": run_group,
     "package": run_package,
+    "report": run_report,
     "worker": _worker,
 }
 
@@ -172,8 +175,8 @@ def _report(outcome: Outcome) -> list[str]:
 def _finding_line(finding: dict[str, Any]) -> str:
     position = ", ".join(f"{value:.0f}" for value in finding["centroid_ras"])
     size = f"{finding['volume_ml']:8.2f} mL"
-    place = f"{finding['side']:8} {finding['looks']:8}"
-    return f"  {finding['id']:3d} {size}  {place} peak {finding['peak']:.3g}  at ({position}) mm RAS"
+    place = ", ".join(part for part in (finding["side"], finding["region"], finding["place"]) if part)
+    return f"  {finding['id']:3d} {size}  {finding['looks']:8} peak {finding['peak']:.3g}  {place} ({position}) mm RAS"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -194,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     add_bids_parser(commands, common)
     add_group_parser(commands, common)
     add_evaluate_parser(commands, common)
+    add_result_parsers(commands, common)
     commands.add_parser("worker", parents=[common], help="take requests as JSON lines on standard input")
     return parser
 

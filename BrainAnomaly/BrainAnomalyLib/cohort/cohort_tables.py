@@ -58,6 +58,7 @@ def _finding_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
         for finding in record.get("findings", []):
             row = {name: record[name] for name in _ASKED}
             row |= {name: finding[name] for name in ("id", "volume_ml", "peak", "mean", "side", "looks")}
+            row |= {name: finding.get(name) for name in ("region", "tissue", "place", "ventricle_mm", "cortex_mm")}
             for space, name in (("ras", "centroid_ras"), ("template", "centroid_template")):
                 row |= {f"{space}_{axis}": value for axis, value in zip("xyz", finding[name], strict=True)}
             rows.append({**row, "results": record["results"]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
-from ..io.geometry import FloatArray, MaskArray
+from ..io.geometry import Array, FloatArray, MaskArray
 from ..io.volumes import Contrast
 from ..preparation.prepared import PreparedScan
 from ..preparation.recipe import Recipe
@@ -25,7 +25,8 @@ class Reconstruction:
     ``uncertainty`` is the standard deviation over repeated passes, None where the method has one pass. ``raw`` is the
     method's own score before calibration, None where that is the absolute residual. ``scan_scores`` and ``latent`` (d,)
     describe the scan as a whole; higher scores are less like the healthy cohort. ``parts`` are the maps, by name, that
-    a combined detector weighs.
+    a combined detector weighs. ``structures`` are the healthy ones that belong at every voxel (i, j, k on the 2 mm
+    template grid, 8 bits, ``detectors.anatomy.structures``), None where the method knows none.
     """
 
     pseudo_healthy: FloatArray
@@ -34,6 +35,7 @@ class Reconstruction:
     scan_scores: dict[str, float] = field(default_factory=dict)
     latent: FloatArray | None = None
     parts: dict[str, FloatArray] = field(default_factory=dict)
+    structures: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)

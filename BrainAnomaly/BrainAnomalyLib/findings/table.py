@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from ..io.geometry import Affine, FloatArray, Grid, MaskArray, apply_affine
 from .components import connected_components
 
-Side = Literal["left", "right", "midline"]
+Side = Literal["left", "right", "midline", "bilateral"]
 Looks = Literal["brighter", "darker", ""]
 _MIDLINE_HALF_WIDTH_MM = 3.0
+# A region lies on both sides where a fifth of it lies on each, this far from the midline: no cyst in the middle does.
+_BILATERAL_SHARE, _FAR_MM = 0.2, 10.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Finding:
     Volume in mL, peak and mean in the anomaly map's unit, centroid in the scan's RAS mm and in template mm, and the
     side by the template's midline. ``looks`` brighter or darker than expected, on the mean of the region; "" where
     nothing says what to expect.
+
+    ``region`` is the lobe or structure, ``tissue`` and ``place`` (McDonald criteria) say where in it, and the distances
+    are mm to the nearest ventricle and cortex, 0 where they touch: ``regions.naming``. "" and None where that is not
+    known.
     """
 
     id: int
@@ -33,6 +39,18 @@ class Finding:
     centroid_template: tuple[float, float, float]
     side: Side
     looks: Looks = ""
+    region: str = ""
+    tissue: str = ""
+    place: str = ""
+    ventricle_mm: float | None = None
+    cortex_mm: float | None = None
+
+    @property
+    def where(self) -> str:
+        """Side and region as a radiologist writes them: "left frontal lobe"; the side alone without a region."""
+        if not self.region:
+            return self.side
+        return f"{self.region}, midline" if self.side == "midline" else f"{self.side} {self.region}"
 
     def to_json(self) -> dict[str, object]:
         """All entries as JSON values."""
@@ -94,6 +112,7 @@ def _describe(
     where = np.argwhere(inside) + [side.start for side in box]
     ras = grid.to_world(where.mean(axis=0)[None])
     template = apply_affine(onto, ras)[0]
+    across = apply_affine(onto, grid.to_world(where))[:, 0]
     return Finding(
         id=index,
         volume_ml=len(where) * grid.voxel_volume_mm3 / 1000.0,
@@ -101,7 +120,7 @@ def _describe(
         mean=float(values.mean()),
         centroid_ras=_triple(ras[0]),
         centroid_template=_triple(template),
-        side=_side(float(template[0])),
+        side=_side(across),
         looks=looks,
     )
 
@@ -115,7 +134,11 @@ def _triple(point: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(point[0]), float(point[1]), float(point[2])
 
 
-def _side(template_x: float) -> Side:
-    if abs(template_x) <= _MIDLINE_HALF_WIDTH_MM:
+def _side(across: NDArray[np.float64]) -> Side:
+    """By the template x (n,) of a region's voxels in mm."""
+    middle = float(across.mean())
+    if min(np.mean(across < -_FAR_MM), np.mean(across > _FAR_MM)) >= _BILATERAL_SHARE:
+        return "bilateral"
+    if abs(middle) <= _MIDLINE_HALF_WIDTH_MM:
         return "midline"
-    return "right" if template_x > 0 else "left"
+    return "right" if middle > 0 else "left"

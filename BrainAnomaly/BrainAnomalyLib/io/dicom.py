@@ -27,7 +27,7 @@ def read_series(folder: Path, chosen: str | None = None) -> tuple[Array, Grid, s
     files = _without_copies(one_series(folder, headers, chosen), headers)
     series = [headers[path] for path in files]
     _check_kind(series, folder)
-    frames = _frames(series[0], folder) if len(series) == 1 and _is_multi_frame(series[0]) else series
+    frames = frame_headers(series[0], folder) if len(series) == 1 and is_multi_frame(series[0]) else series
     _check_uniform(frames, folder)
     order, gap = _order(frames, folder)
     if frames is series:
@@ -115,15 +115,16 @@ def _check_kind(headers: list[Any], folder: Path) -> None:
         raise ScanError(f"The DICOM series in '{folder}' holds color images.", "Give one gray-value series.")
     if str(headers[0].get("Modality", "MR")) != "MR":
         raise ScanError(f"The DICOM series in '{folder}' is {headers[0].Modality}, not MR.", "Give a brain MR series.")
-    if len(headers) > 1 and any(_is_multi_frame(header) for header in headers):
+    if len(headers) > 1 and any(is_multi_frame(header) for header in headers):
         raise ScanError(f"The DICOM series in '{folder}' has several multi-frame images.", "Give one volume of it.")
 
 
-def _is_multi_frame(header: Any) -> bool:
+def is_multi_frame(header: Any) -> bool:
+    """Whether a header is that of an image with several frames."""
     return int(header.get("NumberOfFrames", 1) or 1) > 1
 
 
-def _frames(header: Any, folder: Path) -> list[Any]:
+def frame_headers(header: Any, folder: Path) -> list[Any]:
     """A header for each frame of an enhanced MR image, from its functional groups (DICOM PS3.3, C.7.6.16)."""
     try:
         shared = header.SharedFunctionalGroupsSequence[0]

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ..io.geometry import Array, FloatArray
 from ..io.volumes import Scan, read_array, write_volume
 from ..preparation.intensity.contrast import ContrastGuess
 from ..preparation.space.quality import RegistrationQuality
+from ..regions.region_summary import region_summary
 from ..scoring.guard import Guard, ScanScore
 from .formats import checked_formats, write_formats
 from .in_place import mend, swap_files
@@ -36,7 +37,7 @@ from .origin import Origin
 
 RESEARCH_USE = "For research, not for diagnosis."
 SUMMARY = "summary.json"
-_CSV_COLUMNS = ("id", "volume_ml", "peak", "mean", "centroid_ras", "centroid_template", "side", "looks")
+_CSV_COLUMNS = tuple(field.name for field in fields(Finding))
 
 
 def write_results(
@@ -173,6 +174,7 @@ def volumes_of(detection: Detection) -> dict[str, Array]:
         "uncertainty": detection.uncertainty,
         "residual_signed": detection.residual,
         "residual_absolute": None if detection.residual is None else np.abs(detection.residual),
+        "structures": detection.structures,
     }
     volumes |= {f"{_COMPONENT}{name}": part for name, part in detection.components.items()}
     return {name: array for name, array in volumes.items() if array is not None}
@@ -209,6 +211,7 @@ def summary(detection: Detection) -> dict[str, Any]:
         },
         "findings": [finding.to_json() for finding in detection.findings.table],
         "total_ml": detection.findings.total_ml,
+        "regions": {"structures": detection.structures_source, **region_summary(detection.findings.table)},
         "slice_profile": detection.profile.to_json(),
         "template_from_native": detection.template_from_native.tolist(),
         "warnings": list(detection.warnings),
@@ -244,7 +247,9 @@ def _write_table(detection: Detection, path: Path) -> None:
 
 
 def _cell(value: object) -> object:
-    return " ".join(f"{part:.2f}" for part in value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return " ".join(f"{part:.2f}" for part in value)
+    return "" if value is None else value
 
 
 def _swap(fresh: Path, folder: Path, old: Path) -> None:
@@ -296,6 +301,8 @@ def _detection(content: dict[str, Any], folder: Path, scan: Scan) -> Detection:
         threshold_source=str(threshold["source"]),
         warnings=tuple(content["warnings"]),
         guard=_guard(content["guard"]),
+        structures=volumes.get("structures"),
+        structures_source=str(content.get("regions", {}).get("structures", "")),
         components={name: _float(_read_stored(folder, f"{_COMPONENT}{name}", scan)) for name in _components(content)},
     )
 
@@ -307,7 +314,7 @@ def _components(content: dict[str, Any]) -> list[str]:
 
 
 _COMPONENT = "component_"
-_STORED = ("anomaly_map", "findings", "brain_mask", "pseudo_healthy", "uncertainty", "residual_signed")
+_STORED = ("anomaly_map", "findings", "brain_mask", "pseudo_healthy", "uncertainty", "residual_signed", "structures")
 
 
 def _is_stored(content: dict[str, Any], name: str) -> bool:

@@ -38,11 +38,17 @@ FORMATS = {
         "report.html",
         *("html", "write_result_report"),
     ),
+    "pdf": Format(
+        "PDF report",
+        "Pages with a table, pictures of each finding in three planes, and settings.",
+        "report.pdf",
+        *("pdf", "write_result_pdf", "check_pdf"),
+    ),
     "dicom": Format(
-        "DICOM SEG",
-        "The kept findings as a DICOM segmentation, marked as made automatically.",
+        "DICOM",
+        "The kept findings as a DICOM segmentation, their measurements, the anomaly map and the report.",
         "findings.dcm",
-        *("dicom_segmentation", "write_result_segmentation", "check_images"),
+        *("dicom_objects.dicom_result", "write_dicom_result", "check_images"),
         needs_dicom=True,
     ),
 }

@@ -4,44 +4,33 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import OutputError
-from .folder import RESEARCH_USE, summary
+from .finding_pictures import KeyPicture, key_pictures
+from .origin import Words
+from .report_content import ReportContent, Table, caption, report_content
 
 if TYPE_CHECKING:
     from ..detection import Detection
     from .origin import Origin
 
 _STYLE = (
-    "body{font-family:sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}"
+    "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:.5em 0}td,th{border:1px solid #ccc;padding:.25em .6em;text-align:left}"
-    "img{max-width:100%}.notice{border:1px solid #a40;padding:.5em 1em}svg{background:#f7f7f7}"
-)
-_FINDING_COLUMNS = (
-    "Finding",
-    "Volume (mL)",
-    "Peak",
-    "Mean",
-    "Side",
-    "Looks",
-    "Center R, A, S (mm)",
-    "Template x, y, z (mm)",
+    "img{max-width:100%}figure{margin:1em 0}.notice{border:1px solid #a40;padding:.5em 1em}svg{background:#f7f7f7}"
 )
 _CHART_WIDTH, _CHART_HEIGHT = 640, 160
 
 
-def write_report(detection: Detection, path: str | Path, rejected: int = 0, pictures: bool = True) -> Path:
-    """Write the report to ``path`` (.html) and return it. Raises OutputError.
-
-    ``rejected`` is how many findings the reader has rejected; they are not in ``detection`` any more.
-    """
-    path = Path(path)
-    text = report_html(detection, rejected, _overview(detection) if pictures else None)
+def write_report(detection: Detection, path: str | Path, words: Words | None = None, pictures: bool = True) -> Path:
+    """Write the report to ``path`` (.html) and return it. Raises OutputError."""
+    path, words = Path(path), words or Words()
+    keys = key_pictures(detection) if pictures else []
+    text = report_html(detection, words, _overview(detection, words.named) if pictures else None, keys)
     try:
         with tempfile.TemporaryDirectory(prefix=".report-", dir=path.parent) as scratch:
             fresh = Path(scratch) / "report.html"
@@ -55,33 +44,43 @@ def write_report(detection: Detection, path: str | Path, rejected: int = 0, pict
 
 def write_result_report(detection: Detection, path: Path, origin: Origin) -> None:
     """The report as a format of a result: see ``formats``."""
-    write_report(detection, path, origin.rejected)
+    write_report(detection, path, origin.words)
 
 
-def report_html(detection: Detection, rejected: int = 0, overview_png: bytes | None = None) -> str:
+def report_html(
+    detection: Detection,
+    words: Words | None = None,
+    overview_png: bytes | None = None,
+    keys: Sequence[KeyPicture] = (),
+) -> str:
     """The page as text."""
-    content = summary(detection)
-    title = f"Brain anomaly report: {content['scan']['name']}"
+    content = report_content(detection, words)
     parts = (
-        f"<h1>{_escaped(title)}</h1>",
-        f'<p class="notice"><strong>{RESEARCH_USE}</strong> This is a list of places that differ from healthy brains '
-        "in the view of one method. It misses lesions and marks healthy tissue.</p>",
-        _warnings(detection.warnings),
+        f"<h1>{_escaped(content.title)}</h1>",
+        f"<p>{_escaped(content.heading)}</p>" if content.heading else "",
+        f'<p class="notice"><strong>{content.notice}</strong> {content.caution}</p>',
+        _warnings(content.warnings),
         _picture(overview_png),
-        _findings(detection, rejected),
+        f"<h2>{content.findings.title}</h2><p>{content.sentence}</p>{_table(content.findings)}",
+        *(f"<h3>{group.title}</h3>{_table(group)}" for group in content.groups),
+        *map(_key_picture, keys),
         _profile(detection),
-        _settings(content),
+        f"<h2>{content.settings.title}</h2>{_table(content.settings)}",
     )
-    head = f'<meta charset="utf-8"><title>{_escaped(title)}</title><style>{_STYLE}</style>'
+    return _page(content, parts)
+
+
+def _page(content: ReportContent, parts: Sequence[str]) -> str:
+    head = f'<meta charset="utf-8"><title>{_escaped(content.title)}</title><style>{_STYLE}</style>'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
 
 
-def _overview(detection: Detection) -> bytes:
+def _overview(detection: Detection, named: bool) -> bytes:
     from .overview import overview
 
     with tempfile.TemporaryDirectory(prefix="brain-anomaly-report-") as folder:
         picture = Path(folder) / "overview.png"
-        overview(detection, picture)
+        overview(detection, picture, named)
         return picture.read_bytes()
 
 
@@ -96,34 +95,21 @@ def _warnings(warnings: Sequence[str]) -> str:
 
 
 def _picture(png: bytes | None) -> str:
-    if png is None:
-        return ""
-    data = base64.b64encode(png).decode("ascii")
-    return f'<h2>Pictures</h2><img alt="Slices of scan, map and findings" src="data:image/png;base64,{data}">'
+    return "" if png is None else f"<h2>Pictures</h2>{_image(png, 'Slices of scan, map and findings')}"
 
 
-def _findings(detection: Detection, rejected: int) -> str:
-    findings = detection.findings
-    sentence = f"{len(findings.table)} findings, {findings.total_ml:.2f} mL together."
-    if rejected:
-        sentence += f" {rejected} more were rejected by the reader and are left out."
-    rows = (
-        (
-            *(row.id, f"{row.volume_ml:.2f}", f"{row.peak:.2f}", f"{row.mean:.2f}", row.side, row.looks),
-            *(_point(row.centroid_ras), _point(row.centroid_template)),
-        )
-        for row in findings.table
-    )
-    return f"<h2>Findings</h2><p>{sentence}</p>{_table(_FINDING_COLUMNS, rows)}"
+def _image(png: bytes, words: str) -> str:
+    return f'<img alt="{_escaped(words)}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
 
 
-def _point(point: Sequence[float]) -> str:
-    return ", ".join(f"{value:.0f}" for value in point)
+def _key_picture(picture: KeyPicture) -> str:
+    words = caption(picture)
+    return f"<figure>{_image(picture.png, words)}<figcaption>{_escaped(words)}</figcaption></figure>"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = ["<tr>" + "".join(f"<th>{_escaped(cell)}</th>" for cell in header) + "</tr>"] if header else []
-    lines += ["<tr>" + "".join(f"<td>{_escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+def _table(table: Table) -> str:
+    lines = ["<tr>" + "".join(f"<th>{_escaped(cell)}</th>" for cell in table.header) + "</tr>"] if table.header else []
+    lines += ["<tr>" + "".join(f"<td>{_escaped(cell)}</td>" for cell in row) + "</tr>" for row in table.rows]
     return "<table>" + "".join(lines) + "</table>"
 
 
@@ -145,23 +131,3 @@ def _profile(detection: Detection) -> str:
         f'<svg viewBox="0 0 {_CHART_WIDTH} {_CHART_HEIGHT}" width="{_CHART_WIDTH}" height="{_CHART_HEIGHT}">'
         f'<polyline fill="none" stroke="#c50" stroke-width="2" points="{points}"/></svg>'
     )
-
-
-def _settings(content: dict[str, Any]) -> str:
-    detector, contrast, registration = content["detector"], content["contrast"], content["registration"]
-    threshold, mask = content["threshold"], content["brain_mask"]
-    rows = (
-        ("Program", content["program"]),
-        ("Scan", f"{content['scan']['name']}, voxels {content['scan']['shape']}, {content['scan']['spacing_mm']} mm"),
-        ("Contrast", f"{contrast['contrast']} (confidence {contrast['confidence']:.2f})"),
-        ("Method", detector["title"]),
-        ("Model package (SHA-256)", detector.get("package") or "none: a method without training"),
-        ("Unit of the map", detector["unit"]),
-        ("Threshold", f"{threshold['value']:.4g} ({threshold['source']})"),
-        ("Minimum size", f"{threshold['minimum_mm3']:.4g} mm³"),
-        ("Registration", f"{registration['verdict']} {registration.get('reason') or ''}".strip()),
-        ("Brain mask", mask["method"]),
-        ("Settings of the method", json.dumps(detector.get("config", {}))),
-        ("Preparation", json.dumps(detector.get("recipe", {}))),
-    )
-    return f"<h2>How it was computed</h2>{_table((), rows)}"

@@ -9,21 +9,34 @@ from pathlib import Path
 from ..io.geometry import Grid
 
 
+@dataclass(frozen=True)
+class Words:
+    """What the reader asks for besides the findings.
+
+    ``named`` lets the scan's name appear, which may be a person's; ``heading`` is a line of the reader's own below the
+    title, such as a name or a date; ``rejected`` is how many findings the reader has rejected.
+    """
+
+    named: bool = False
+    heading: str = ""
+    rejected: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Origin:
     """``path`` that the scan was read from, None where there is none; or the DICOM ``images`` it was loaded from.
 
     ``series`` is the one that was chosen of several in the folder ``path``.
 
-    ``image_grid`` is where the images have the scan, None for where the detection has it. ``rejected`` is how many
-    findings the reader has rejected; they are not in the detection any more. ``algorithm`` names what made the result,
-    "" for this program.
+    ``image_grid`` is where the images have the scan, None for where the detection has it. ``words`` are for the report:
+    what of names it may say, and how many findings the reader has rejected, which are not in the detection any more.
+    ``algorithm`` names what made the result, "" for this program.
     """
 
     path: Path | None = None
     images: Sequence[Path] | None = None
     image_grid: Grid | None = None
-    rejected: int = 0
+    words: Words = Words()
     algorithm: str = ""
     series: str | None = None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..io.geometry import Array, Grid, inverse
+from ..io.geometry import Array, FloatArray, inverse
 from ..io.resampling import resample
 from ..preparation.space.grids import grid_named
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 _ROWS = 4
 
 
-def overview(detection: Detection, path: Path) -> None:
+def overview(detection: Detection, path: Path, named: bool = True) -> None:
     """Write a PNG with the slices that hold the most findings, or evenly spread ones if there are none.
+
+    ``named`` puts the scan's name above it.
 
     Slices are axial in template space, seen from below as radiologists do (the patient's right on the left).
     """
@@ -28,15 +30,15 @@ def overview(detection: Detection, path: Path) -> None:
 
     panels = _panels(detection)
     slices = _chosen_slices(panels["Findings"], panels["Scan"])
-    shown = panels["Scan"][panels["Scan"] > 0]
-    brightest = float(np.percentile(shown, 99.5)) if shown.size else 1.0
+    brightest = brightest_of(panels["Scan"])
     figure = Figure(figsize=(3.0 * len(panels), 3.3 * len(slices)), facecolor="black")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(slices), len(panels), squeeze=False)
     for row, index in zip(axes, slices, strict=True):
         for cell, title in zip(row, panels, strict=True):
             _draw(cell, title, panels, index, detection.findings.threshold, brightest)
-    title = f"{detection.scan.name}: {detection.detector['title']}. For research, not for diagnosis."
+    name = f"{detection.scan.name}: " if named else ""
+    title = f"{name}{detection.detector['title']}. For research, not for diagnosis."
     figure.suptitle(title, color="w")
     figure.tight_layout()
     figure.savefig(path, dpi=80, facecolor="black")
@@ -44,18 +46,26 @@ def overview(detection: Detection, path: Path) -> None:
 
 def _panels(detection: Detection) -> dict[str, Array]:
     """Title to volume on the 1 mm template grid."""
-    grid = grid_named("template_1mm")
-    volumes = {"Scan": np.where(detection.brain_mask, detection.scan.array, 0.0).astype(np.float32)}
+    volumes = {"Scan": np.where(detection.brain_mask, detection.scan.array, 0.0)}
     if detection.pseudo_healthy is not None:
         volumes["Pseudo-healthy"] = detection.pseudo_healthy
     volumes["Anomaly map"] = detection.anomaly
-    moved = {name: _moved(volume, detection, grid) for name, volume in volumes.items()}
-    moved["Findings"] = _moved((detection.findings.labels > 0).astype(np.float32), detection, grid) > 0.5
+    moved: dict[str, Array] = {name: on_template(volume, detection) for name, volume in volumes.items()}
+    moved["Findings"] = on_template(detection.findings.labels > 0, detection) > 0.5
     return moved
 
 
-def _moved(volume: Array, detection: Detection, grid: Grid) -> Array:
-    return resample(volume, detection.scan.grid, grid, world_map=inverse(detection.template_from_native))
+def on_template(volume: Array, detection: Detection) -> FloatArray:
+    """A volume of the detection's grid (i, j, k) on the 1 mm template grid, linearly interpolated."""
+    onto = grid_named("template_1mm")
+    moved = inverse(detection.template_from_native)
+    return resample(volume.astype(np.float32), detection.scan.grid, onto, world_map=moved)
+
+
+def brightest_of(scan: Array) -> float:
+    """The value of a scan, 0 outside its brain, that pictures show as white."""
+    shown = scan[scan > 0]
+    return float(np.percentile(shown, 99.5)) if shown.size else 1.0
 
 
 def _chosen_slices(findings: Array, scan: Array) -> list[int]:

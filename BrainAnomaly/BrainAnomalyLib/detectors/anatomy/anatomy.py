@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from ...devices import choose_device
-from ...io.geometry import FloatArray
+from ...io.geometry import Array, FloatArray
 from ...io.volumes import Contrast
 from ...preparation.prepared import PreparedScan
 from ...preparation.recipe import Recipe
@@ -45,12 +45,13 @@ class AnatomyConfig:
 
 class HealthyAnatomy(NamedTuple):
     """Of a scan at 2 mm (i, j, k): what it should look like, signed deviation, share of white matter, probability that
-    something else lies there. All 0 outside the brain."""
+    something else lies there, and the structure that belongs there (8 bits). All 0 outside the brain."""
 
     healed: FloatArray
     deviation: FloatArray
     white_matter: FloatArray
     covered: FloatArray
+    structures: Array
 
 
 def healthy_anatomy(small: PreparedScan, progress: Progress = silent, device: str = "auto") -> HealthyAnatomy:
@@ -63,7 +64,8 @@ def healthy_anatomy(small: PreparedScan, progress: Progress = silent, device: st
     found = expected_scan(small.image, small.brain_mask, shares)
     covered = np.where(small.brain_mask, 1.0 / (1.0 + np.exp(-seen.lesion)), 0.0).astype(np.float32)
     healed = np.where(small.brain_mask, pseudo_healthy(small.image, found, covered), 0.0).astype(np.float32)
-    return HealthyAnatomy(healed, found.deviation, shares[index_of("white matter")], covered)
+    white_matter, belongs = shares[index_of("white matter")], shares.argmax(axis=0).astype(np.uint8)
+    return HealthyAnatomy(healed, found.deviation, white_matter, covered, belongs)
 
 
 def weighted_deviation(found: HealthyAnatomy, small: PreparedScan, config: AnatomyConfig) -> FloatArray:
@@ -99,7 +101,8 @@ class AnatomyDetector(WithoutCalibration):
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
         """The scan as it should be; its part is the signed deviation as it counts."""
         found = healthy_anatomy(prepared, progress)
-        return Reconstruction(found.healed, parts={"deviation": weighted_deviation(found, prepared, self.config)})
+        deviation = weighted_deviation(found, prepared, self.config)
+        return Reconstruction(found.healed, parts={"deviation": deviation}, structures=found.structures)
 
     def score(self, prepared: PreparedScan, reconstruction: Reconstruction | None) -> Score:
         """The larger of both deviations; brighter and darker are its components."""

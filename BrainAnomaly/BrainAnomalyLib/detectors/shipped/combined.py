@@ -117,7 +117,8 @@ class CombinedDetector(EvidenceDetector):
                 DEVIATION: onto(np.abs(deviation), small, prepared),
             }
         correction = onto(small.image - healthy.healed, small, prepared)
-        return Reconstruction(within(prepared.image - correction, prepared.brain_mask), parts=maps)
+        healed = within(prepared.image - correction, prepared.brain_mask)
+        return Reconstruction(healed, parts=maps, structures=healthy.structures)
 
     def _asymmetry(self, small: PreparedScan) -> FloatArray:
         asymmetry = AsymmetryDetector()

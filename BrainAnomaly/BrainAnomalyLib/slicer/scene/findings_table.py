@@ -17,7 +17,10 @@ COLUMNS = (
     Column("template_x", "Template x (mm)", "real", "mm", "Centroid in ICBM152 coordinates: right"),
     Column("template_y", "Template y (mm)", "real", "mm", "Centroid in ICBM152 coordinates: anterior"),
     Column("template_z", "Template z (mm)", "real", "mm", "Centroid in ICBM152 coordinates: superior"),
-    Column("side", "Side", "text", description="Side of the template's midline: left, right or midline"),
+    Column("side", "Side", "text", description="Side of the template's midline: left, right, midline or bilateral"),
+    Column("region", "Region", "text", description="Lobe or structure in which most of the finding lies"),
+    Column("tissue", "Tissue", "text", description="Tissue to which most of the finding belongs"),
+    Column("place", "Place", "text", description="Place by the McDonald criteria; empty in deep gray matter"),
     Column("looks", "Looks", "text", description="Brighter or darker than expected; empty where nothing says that"),
     Column("review", "Review", "text", description="kept, or rejected by the reader; rejected ones leave the segment"),
 )
@@ -31,4 +34,5 @@ def write_findings(node: TableNode, findings: Findings, rejected: frozenset[int]
 def _row(finding: Finding, rejected: bool) -> tuple[object, ...]:
     measures = (finding.id, finding.volume_ml, finding.peak, finding.mean)
     review = "rejected" if rejected else "kept"
-    return (*measures, *finding.centroid_ras, *finding.centroid_template, finding.side, finding.looks, review)
+    words = (finding.side, finding.region, finding.tissue, finding.place, finding.looks, review)
+    return (*measures, *finding.centroid_ras, *finding.centroid_template, *words)

@@ -41,6 +41,7 @@ from .run_record import RunRecord, has_record, read_record, record_of, write_rec
 from .scene_volumes import check_unchanged, is_right_handed, scan_from_node, voxels, world_grid, write_volume_node
 from .segmentation import write_mask, write_segmentation
 from .stored_detection import detection_from_scene
+from .stored_structures import CachedRegions, remember_structures
 from .subject_hierarchy import place_beside
 
 # How the engine is run: in this process, in a worker process, on another machine. It must not touch the scene.
@@ -102,6 +103,7 @@ class BrainAnomalySceneLogic:
     def __init__(self, runEngine: RunEngine = run_in_process) -> None:
         self._run_engine = runEngine
         self._cached_map, self._cached_residual = _CachedVolume(), _CachedVolume()
+        self._cached_regions = CachedRegions()
 
     def detect(
         self,
@@ -200,7 +202,8 @@ class BrainAnomalySceneLogic:
         matrix = record.template_from_world(grid, is_right_handed(anomaly_map))
         residual = result_node(input_node, "residual")
         expected = None if residual is None or residual.GetImageData() is None else self._cached_residual.of(residual)
-        return find(self._cached_map.of(anomaly_map), grid, matrix, record.threshold, record.minimum_mm3, expected)
+        cut = find(self._cached_map.of(anomaly_map), grid, matrix, record.threshold, record.minimum_mm3, expected)
+        return self._cached_regions.of(anomaly_map, record).named(cut) if cut.table else cut
 
     def _rejected(self, input_node: VolumeNode, findings: Findings) -> frozenset[int]:
         anomaly_map = _required_map(input_node)
@@ -304,6 +307,8 @@ def _write_volumes(detection: Detection, record: RunRecord, input_node: VolumeNo
             write_volume_node(node, array, input_node)
             write_record(node, record)
             remember_rejected(node, None)
+            if role == "anomaly_map":
+                remember_structures(node, detection.structures, detection.structures_source)
         _show_volume(node, role, record, input_node)
 
 

@@ -19,6 +19,7 @@ from .profile_plot import MEAN, NORMALITY, POSITION
 from .review import kept_mask
 from .run_record import RunRecord, read_record
 from .scene_volumes import is_right_handed, scan_from_node, voxels, world_grid
+from .stored_structures import stored_structures
 
 _PROFILE = {
     "position_mm": POSITION,
@@ -37,6 +38,7 @@ def detection_from_scene(input_node: VolumeNode, findings: Findings, rejected: f
     anomaly_map = result_node(input_node, "anomaly_map")
     record = read_record(anomaly_map)
     scan = scan_from_node(input_node)
+    kept = stored_structures(anomaly_map)
     return Detection(
         scan=scan,
         anomaly=_values(anomaly_map),
@@ -54,6 +56,8 @@ def detection_from_scene(input_node: VolumeNode, findings: Findings, rejected: f
         threshold_source=record.threshold_source,
         warnings=record.warnings,
         components=_components(input_node),
+        structures=kept.structures,
+        structures_source=kept.source,
     )
 
 

@@ -18,18 +18,18 @@ from ....io.geometry import Grid
 from ....io.volumes import write_volume
 from ....output.folder import volumes_of
 from ....output.formats import FORMATS, write_formats
-from ....output.origin import Origin
+from ....output.origin import Origin, Words
 from ...scene.links import VolumeNode
 from ...scene.run_record import RunRecord
 from ...scene.scene_volumes import local_affine
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
 _CSV_HEADER = (
-    *("id", "volume_ml", "peak", "mean", "side", "looks", "review"),
+    *("id", "volume_ml", "peak", "mean", "side", "region", "tissue", "place", "looks", "review"),
     *("centroid_r", "centroid_a", "centroid_s", "template_x", "template_y", "template_z"),
 )
-# The scene keeps no brain mask, and the absolute residual is that without its sign.
-_NOT_EXPORTED = ("brain_mask", "residual_absolute")
+# The scene keeps no brain mask, the absolute residual is that without its sign, and structures only name regions.
+_NOT_EXPORTED = ("brain_mask", "residual_absolute", "structures")
 
 
 def file_stem(name: str) -> str:
@@ -61,8 +61,9 @@ def export_csv(findings: Findings, rejected: frozenset[int], scan_name: str, fol
                 writer.writerow(_CSV_HEADER)
                 for row in findings.table:
                     review = "rejected" if row.id in rejected else "kept"
-                    measures = (row.id, row.volume_ml, row.peak, row.mean, row.side, row.looks, review)
-                    writer.writerow((*measures, *row.centroid_ras, *row.centroid_template))
+                    measures = (row.id, row.volume_ml, row.peak, row.mean)
+                    words = (row.side, row.region, row.tissue, row.place, row.looks, review)
+                    writer.writerow((*measures, *words, *row.centroid_ras, *row.centroid_template))
             return fresh.replace(path)
     except OSError as error:
         raise _not_written(folder, error) from error
@@ -71,19 +72,21 @@ def export_csv(findings: Findings, rejected: frozenset[int], scan_name: str, fol
 def export_format(
     name: str, detection: Detection, rejected: int, input_node: VolumeNode, record: RunRecord, folder: Path
 ) -> Path:
-    """Write the result in a format of ``output.formats`` as ``<scan>_<its file>``. Raises BrainAnomalyError."""
+    """Write the result in a format of ``output.formats`` as ``<scan>_<its files>``. Raises BrainAnomalyError."""
     images = dicom_files(input_node) if FORMATS[name].needs_dicom else None
     grid = Grid(detection.scan.grid.shape, local_affine(input_node))
-    origin = Origin(None, images, grid, rejected, record.algorithm_name)
+    origin = Origin(None, images, grid, Words(rejected=rejected), record.algorithm_name)
+    stem = file_stem(detection.scan.name)
     # The scene keeps no brain mask: without one the pictures show the whole head.
     whole = replace(detection, brain_mask=np.ones_like(detection.brain_mask))
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
             write_formats(whole, Path(scratch), (name,), origin)
-            written = Path(scratch, FORMATS[name].file)
-            if not written.exists():
+            if not Path(scratch, FORMATS[name].file).exists():
                 raise ScanError("There is no finding to export.", "Lower the threshold or keep a finding.")
-            return written.replace(folder / f"{file_stem(detection.scan.name)}_{written.name}")
+            for written in sorted(Path(scratch).iterdir()):
+                written.replace(folder / f"{stem}_{written.name}")
+            return folder / f"{stem}_{FORMATS[name].file}"
     except OSError as error:
         raise _not_written(folder, error) from error
 

@@ -100,7 +100,7 @@ class FindingsView:
 def cells(finding: Finding) -> tuple[str, ...]:
     """The texts of one row; the first cell has only a check mark."""
     place = ", ".join(f"{value:.0f}" for value in finding.centroid_ras)
-    side = f"{finding.side}, {finding.looks}" if finding.looks else finding.side
+    side = f"{finding.where}, {finding.looks}" if finding.looks else finding.where
     return "", str(finding.id), f"{finding.volume_ml:.2f}", f"{finding.peak:.2f}", side, place
 
 

@@ -1,0 +1,1 @@
+"""A detection as DICOM objects of the scan's study: segmentation, structured report, parametric map, report."""
