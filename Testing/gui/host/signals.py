@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -12,6 +13,8 @@ from PySide6 import QtCore
 from .record import RECORD
 
 _connections: dict[int, list[Connection]] = {}
+# Of senders that are gone: their slots live on until the end of the program, as in PythonQt.
+_outlived: list[Connection] = []
 
 
 def normalized(signature: str) -> str:
@@ -22,11 +25,16 @@ def normalized(signature: str) -> str:
 
 def signatures(qobject: QtCore.QObject) -> dict[str, str]:
     """Every signal of an object: normalized signature to the name of the PySide6 signal that stands for it."""
-    meta = qobject.metaObject()
+    return _signatures(type(qobject))
+
+
+@cache
+def _signatures(qt_class: type) -> dict[str, str]:
+    meta = qt_class.staticMetaObject
     methods = (meta.method(index) for index in range(meta.methodCount()))
     found = [normalized(bytes(method.methodSignature()).decode()) for method in methods if _is_signal(method)]
     known = {text: text.split("(")[0] for text in found if "PyObject" not in text}
-    for kind in reversed(type(qobject).__mro__):
+    for kind in reversed(qt_class.__mro__):
         known.update(vars(kind).get("SIGNALS", {}))
     return known
 
@@ -50,6 +58,10 @@ class Connection:
         in_signature = len([text for text in signature[signature.index("(") + 1 : -1].split(",") if text])
         capacity = slot_capacity(slot)
         self.count = in_signature if capacity is None else min(in_signature, capacity)
+
+    def drop(self) -> None:
+        """Let go of the slot; until then it lives as long as the program, even if the sender is gone."""
+        self.active, self.slot = False, None
 
     def receive(self, *arguments: Any) -> None:
         """Call the slot with as many arguments as it takes; never let an exception out."""
@@ -92,8 +104,16 @@ def disconnect(qobject: QtCore.QObject, signature: str | None = None, slot: Call
         if connection.active and text in (None, connection.signature) and slot in (None, connection.slot)
     ]
     for connection in matching:
-        connection.active = False
+        connection.drop()
+        _connections[id(qobject)].remove(connection)
     return bool(matching)
+
+
+def forget() -> None:
+    """The end of the program: let go of what senders that are gone were connected to."""
+    for connection in _outlived:
+        connection.drop()
+    _outlived.clear()
 
 
 def attach(qobject: QtCore.QObject, signature: str, slot: Callable[..., Any], count: int) -> None:
@@ -112,7 +132,7 @@ def _attach_raw(qobject: QtCore.QObject, attribute: str, signature: str, receive
 def _attach(qobject: QtCore.QObject, attribute: str, signature: str, connection: Connection) -> None:
     _attach_raw(qobject, attribute, signature, connection.receive)
     key = id(qobject)
-    qobject.destroyed.connect(lambda *_: _connections.pop(key, None))
+    qobject.destroyed.connect(lambda *_: _outlived.extend(_connections.pop(key, [])))
 
 
 def _is_signal(method: QtCore.QMetaMethod) -> bool:

@@ -41,7 +41,7 @@ from .run_record import RunRecord, has_record, read_record, record_of, write_rec
 from .scene_volumes import check_unchanged, is_right_handed, scan_from_node, voxels, world_grid, write_volume_node
 from .segmentation import write_mask, write_segmentation
 from .stored_detection import detection_from_scene
-from .subject_hierarchy import place_beside
+from .subject_hierarchy import group_below, place_beside, remove_empty_group
 
 # How the engine is run: in this process, in a worker process, on another machine. It must not touch the scene.
 RunEngine = Callable[[Scan, str | None, DetectionOptions, Progress], Detection]
@@ -68,9 +68,8 @@ class DetectionNodes:
     components: dict[str, VolumeNode]
 
     def present(self) -> list[Node]:
-        """Every node that is there."""
-        single = [getattr(self, role) for role in RESULT_KINDS]
-        return [node for node in (*single, *self.components.values()) if node is not None]
+        """Every node that is there, components left out."""
+        return [node for role in RESULT_KINDS if (node := getattr(self, role)) is not None]
 
     def maps(self) -> list[VolumeNode]:
         """The anomaly map, first, and the components it is made of, as far as they are there."""
@@ -136,8 +135,10 @@ class BrainAnomalySceneLogic:
             if is_new:
                 self.removeResults(inputNode)
             raise
-        place_beside(inputNode, self.resultNodes(inputNode).present())
-        return self.resultNodes(inputNode)
+        nodes = self.resultNodes(inputNode)
+        place_beside(inputNode, nodes.present())
+        group_below(inputNode, list(nodes.components.values()))
+        return nodes
 
     def setThreshold(self, node: VolumeNode, threshold: float, minimumMm3: float = 20.0) -> Findings:
         """Cut the anomaly map that is in the scene at another threshold: segment, table and display follow.
@@ -228,6 +229,7 @@ class BrainAnomalySceneLogic:
         with batch(scene):
             for role in result_roles(inputNode):
                 remove_result(inputNode, role)
+            remove_empty_group(inputNode)
             sweep_companions(scene)
             remove_color_node_if_unused(scene)
 
@@ -334,11 +336,11 @@ def _window(input_node: VolumeNode) -> tuple[float, float]:
 
 def _write_profile(detection: Detection, record: RunRecord, input_node: VolumeNode) -> None:
     table = ensure_node(input_node, "profile_table")
-    write_profile_table(table, detection.profile, record.default_threshold)
+    highest = write_profile_table(table, detection.profile, record.default_threshold)
     write_record(table, record)
     series = ensure_node(input_node, "normality_series"), ensure_node(input_node, "mean_anomaly_series")
     write_series(*series, table)
-    write_chart(ensure_node(input_node, "profile_chart"), series, f"Slice profile: {record.title}")
+    write_chart(ensure_node(input_node, "profile_chart"), series, highest)
 
 
 def _rewrite_findings(findings: Findings, rejected: frozenset[int], record: RunRecord, input_node: VolumeNode) -> None:
