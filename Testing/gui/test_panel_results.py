@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from panel_cases import GRID, add_brain, add_volume, brain, real_detection, with_result
+from panel_cases import (
+    GRID,
+    add_brain,
+    brain,
+    real_detection,
+    slice_centers,
+    with_large_result,
+    with_result,
+)
 
 from BrainAnomalyLib.findings.components import connected_components
 
@@ -35,17 +43,6 @@ def segment(panel, node) -> np.ndarray:
     from segment_mask import segment_mask
 
     return segment_mask(panel.logic.resultNodes(node).segmentation, GRID.shape)
-
-
-def slice_centers() -> np.ndarray:
-    names = slicer.app.layoutManager().sliceViewNames()
-    nodes = [slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode() for name in names]
-    return np.array([[one.GetSliceToRAS().GetElement(row, 3) for row in range(3)] for one in nodes])
-
-
-def composites() -> list:
-    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
-    return [slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode") for index in range(count)]
 
 
 def seconds_of(work) -> float:
@@ -158,28 +155,8 @@ class TestThreshold:
         assert "Standard deviations of gray matter" in panel.ui.thresholdLabel.toolTip
 
 
-def with_large_result(panel, anomaly):
-    """A result of many findings on a grid of a clinical scan."""
-    from dataclasses import replace
-
-    from BrainAnomalyLib.findings.table import find
-    from BrainAnomalyLib.io.geometry import Grid
-    from BrainAnomalyLib.io.volumes import Scan
-
-    grid = Grid(anomaly.shape, np.eye(4))
-    node = add_volume(anomaly + 1.0, "large", np.eye(4))
-    scan = Scan(anomaly + np.float32(1.0), grid, "FLAIR", "large")
-    findings = find(anomaly, grid, np.eye(4), 1.1)
-    maps = {"pseudo_healthy": None, "residual": None, "uncertainty": None, "brain_mask": anomaly > 0}
-    made = replace(real_detection(), scan=scan, anomaly=anomaly, findings=findings, **maps)
-    panel.logic.sceneLogic.apply(made, node)
-    panel.panel.results.refresh(node)
-    return node
-
-
 def calibrated():
     """The real map of the brain, described as that of a calibrated model."""
-    from dataclasses import replace
 
     made = real_detection().with_threshold(2.0, 20.0)
     rates = {"0.001": 2.6, "0.005": 2.0001, "0.01": 1.8, "0.05": 1.4, "0.1": 1.1}
@@ -260,96 +237,8 @@ class TestProfile:
         assert not np.allclose(before, slice_centers())
 
 
-class TestViews:
-    def test_nothing_is_changed_before_it_is_asked_for(self, panel, node):
-        assert all(composite.GetForegroundVolumeID() is None for composite in composites())
-        assert slicer.app.layoutManager().layout == 3
-
-    def test_show_in_slice_views_puts_the_map_over_the_scan(self, host, panel, node):
-        host.click(panel.ui.showSlicesButton)
-        host.click_cell(panel.ui.findingsTable, 0, NUMBER)
-        pixels = host.slice_view("Red").draw().astype(int)
-        assert (np.ptp(pixels, axis=2) > 60).any()
-        panel.ui.opacitySlider.value = 0.3
-        anomaly = panel.logic.resultNodes(node).anomaly_map
-        shown = [one for one in composites() if one.GetForegroundVolumeID() == anomaly.GetID()]
-        assert len(shown) == 3
-        assert all(one.GetForegroundOpacity() == pytest.approx(0.3) for one in shown)
-        assert panel.panel.parameters.overlayOpacity == pytest.approx(0.3)
-        host.click(panel.ui.overlayCheckBox)
-        assert all(one.GetForegroundOpacity() == 0.0 for one in shown)
-
-    def test_each_map_that_a_combined_one_is_made_of_can_be_shown(self, host, panel, node):
-        assert not panel.ui.mapComboBox.enabled
-        made = real_detection()
-        parts = {"tissue": made.anomaly * 0.5, "a part of tomorrow": made.anomaly * 0.9}
-        panel.logic.sceneLogic.apply(replace(made, components=parts), node)
-        panel.panel.results.refresh(node)
-        nodes = panel.logic.resultNodes(node)
-        maps = [nodes.anomaly_map, nodes.components["a part of tomorrow"], nodes.components["tissue"]]
-        box = panel.ui.mapComboBox
-        assert box.enabled
-        assert [box.itemText(index) for index in range(box.count)] == ["Anomaly map", "a part of tomorrow", "tissue"]
-        host.click(panel.ui.showSlicesButton)
-        for index, wanted in ((2, maps[2]), (1, maps[1])):
-            box.currentIndex = index
-            assert {one.GetForegroundVolumeID() for one in composites()} == {wanted.GetID()}
-        panel.ui.opacitySlider.value = 0.4
-        assert {one.GetForegroundOpacity() for one in composites()} == {0.4}
-        panel.panel.results.refresh(node)
-        assert box.currentIndex == 1
-        host.click(panel.ui.showSlicesButton)
-        assert {one.GetForegroundVolumeID() for one in composites()} == {maps[1].GetID()}
-        limit = panel.ui.thresholdSpinBox.value * 1.5
-        panel.logic.setThreshold(node, limit)
-        lowest = maps[1].GetScalarVolumeDisplayNode().GetLowerThreshold()
-        assert lowest == pytest.approx(limit, rel=1e-5)
-
-    def test_before_and_after_change_places(self, host, panel, node):
-        host.click(panel.ui.showSlicesButton)
-        healthy = panel.logic.resultNodes(node).pseudo_healthy
-        host.click(panel.ui.beforeAfterButton)
-        assert {one.GetBackgroundVolumeID() for one in composites()} == {healthy.GetID()}
-        host.click(panel.ui.beforeAfterButton)
-        assert {one.GetBackgroundVolumeID() for one in composites()} == {node.GetID()}
-
-    def test_three_views_side_by_side_are_linked_and_go_away_again(self, host, panel, node):
-        host.click(panel.ui.threeUpButton)
-        manager = slicer.app.layoutManager()
-        nodes = panel.logic.resultNodes(node)
-        layers = []
-        for name in ("BrainAnomalyScan", "BrainAnomalyHealthy", "BrainAnomalyMap"):
-            composite = manager.sliceWidget(name).mrmlSliceCompositeNode()
-            layers.append((composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()))
-            assert composite.GetLinkedControl()
-            assert manager.sliceWidget(name).mrmlSliceNode().GetOrientation() == "Axial"
-        anomaly, healthy = nodes.anomaly_map.GetID(), nodes.pseudo_healthy.GetID()
-        assert layers == [(node.GetID(), None), (healthy, None), (node.GetID(), anomaly)]
-        host.click(panel.ui.threeUpButton)
-        assert manager.layout == 3
-
-    def test_legend_and_surface(self, host, panel, node):
-        from BrainAnomalyLib.slicer.scene.color_table import legend_of
-
-        nodes = panel.logic.resultNodes(node)
-        assert legend_of(nodes.anomaly_map).GetVisibility()
-        host.click(panel.ui.legendCheckBox)
-        assert not legend_of(nodes.anomaly_map).GetVisibility()
-        name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
-        host.click(panel.ui.show3DButton)
-        assert nodes.segmentation.GetSegmentation().ContainsRepresentation(name)
-        host.click(panel.ui.show3DButton)
-        assert not nodes.segmentation.GetSegmentation().ContainsRepresentation(name)
-
-    def test_a_method_without_reconstruction_has_no_before_and_after(self, panel):
-        with_large_result(panel, np.pad(np.full((9, 9, 9), 2.0, dtype=np.float32), 12))
-        assert not panel.ui.beforeAfterButton.enabled
-        assert panel.ui.threeUpButton.enabled
-
-
 class TestScene:
     def test_warnings_are_shown_in_words(self, panel):
-        from dataclasses import replace
 
         reason = "The tissues fit the template slightly better nearby."
         quality = replace(real_detection().quality, verdict="doubtful", reason=reason)

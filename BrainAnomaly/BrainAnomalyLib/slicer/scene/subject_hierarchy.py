@@ -40,10 +40,11 @@ def group_below(input_node: VolumeNode, nodes: Sequence[Node]) -> None:
 def remove_empty_group(input_node: VolumeNode) -> None:
     """Remove the folder of ``group_below`` once nothing is in it."""
     hierarchy, input_item = _item_of(input_node)
-    group = 0 if hierarchy is None else hierarchy.GetItemChildWithName(input_item, GROUP_NAME)
-    if hierarchy is not None and group != hierarchy.GetInvalidItemID():
-        if hierarchy.GetNumberOfItemChildren(group) == 0:
-            hierarchy.RemoveItem(group)
+    if hierarchy is None:
+        return
+    group = hierarchy.GetItemChildWithName(input_item, GROUP_NAME)
+    if group != hierarchy.GetInvalidItemID() and hierarchy.GetNumberOfItemChildren(group) == 0:
+        hierarchy.RemoveItem(group)
 
 
 def _item_of(input_node: VolumeNode) -> tuple[Any, int]:

@@ -55,7 +55,7 @@ class Messages:
 
     @contextmanager
     def action(self) -> Iterator[None]:
-        """Inside is what the reader has asked for: what was said of the action before goes; failures as in ``plain``."""
+        """Inside is what the reader asked for: what was said of the action before goes; failures as in ``plain``."""
         self.say("")
         with self.plain():
             yield

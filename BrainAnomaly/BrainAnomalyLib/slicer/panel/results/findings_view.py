@@ -95,9 +95,6 @@ class FindingsView:
             return
         self._reversed = not self._reversed if column == self._sorted_by else False
         self._sorted_by = column
-        down = _KEYS[column][1] != self._reversed
-        order = qt.Qt.DescendingOrder if down else qt.Qt.AscendingOrder
-        self._ui.findingsTable.horizontalHeader().setSortIndicator(column, order)
         if self._node is not None and self._findings is not None:
             with self._messages.plain():
                 self._refill(self._node, self._findings)
@@ -130,9 +127,9 @@ class FindingsView:
         for column in range(len(headers)):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(_SIDE, qt.QHeaderView.Stretch)
+        # Names of chosen columns in bold, and a mark of the order, would need more room than there is.
+        header.setHighlightSections(False)
         header.setSectionsClickable(True)
-        header.setSortIndicatorShown(True)
-        header.setSortIndicator(_NUMBER, qt.Qt.AscendingOrder)
         tips = {
             _KEEP: _("Take the check mark away to reject a finding."),
             _NUMBER: _("1 is the largest."),

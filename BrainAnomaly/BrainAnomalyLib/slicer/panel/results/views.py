@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
@@ -24,6 +25,9 @@ class Views(VTKObservationMixin):
         self._ui, self._logic, self._messages = ui, logic, messages
         self._layouts = Layouts(connections)
         self._node: VolumeNode | None = None
+        self._soon = qt.QTimer()
+        self._soon.setSingleShot(True)
+        connections.of(self._soon).connect("timeout()", self.onLayoutReady)
         connections.of(ui.showSlicesButton).connect("clicked()", self.onShowSlices)
         connections.of(ui.threeUpButton).connect("toggled(bool)", self.onThreeUp)
         connections.of(ui.mapComboBox).connect("currentIndexChanged(int)", self.onMapChosen)
@@ -64,6 +68,7 @@ class Views(VTKObservationMixin):
     def close(self) -> None:
         """Leave the scene alone from now on."""
         self.removeObservers()
+        self._soon.stop()
         self._layouts.close()
 
     def onShowSlices(self) -> None:
@@ -134,7 +139,12 @@ class Views(VTKObservationMixin):
                 nodes.segmentation.RemoveClosedSurfaceRepresentation()
 
     def onLayoutChanged(self, caller: Any = None, event: Any = None) -> None:
-        """Another layout was chosen, here or on the application's toolbar."""
+        """Another layout was chosen, here or on the application's toolbar; its views may not be there yet."""
+        self._read_states()
+        self._soon.start(0)
+
+    def onLayoutReady(self) -> None:
+        """The views of another layout are there."""
         self._observe()
         self._read_states()
 
@@ -156,7 +166,7 @@ class Views(VTKObservationMixin):
             self._layouts.showThreeUp(self._node, nodes.pseudo_healthy, nodes.anomaly_map)
             self._put_map(self._ui.mapComboBox.currentIndex)
             self._set_opacity(True)
-            self.onLayoutChanged()
+            self.onLayoutReady()
 
     def _observe(self) -> None:
         """Follow the layout and every view; new views come with layouts."""
