@@ -68,8 +68,9 @@ class DetectionNodes:
     components: dict[str, VolumeNode]
 
     def present(self) -> list[Node]:
-        """Every node that is there, components left out."""
-        return [node for role in RESULT_KINDS if (node := getattr(self, role)) is not None]
+        """Every node that is there."""
+        single = [getattr(self, role) for role in RESULT_KINDS]
+        return [node for node in (*single, *self.components.values()) if node is not None]
 
     def maps(self) -> list[VolumeNode]:
         """The anomaly map, first, and the components it is made of, as far as they are there."""
@@ -136,8 +137,9 @@ class BrainAnomalySceneLogic:
                 self.removeResults(inputNode)
             raise
         nodes = self.resultNodes(inputNode)
-        place_beside(inputNode, nodes.present())
-        group_below(inputNode, list(nodes.components.values()))
+        components = list(nodes.components.values())
+        place_beside(inputNode, [node for node in nodes.present() if node not in components])
+        group_below(inputNode, components)
         return nodes
 
     def setThreshold(self, node: VolumeNode, threshold: float, minimumMm3: float = 20.0) -> Findings:

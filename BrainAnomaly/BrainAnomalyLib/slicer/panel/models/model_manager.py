@@ -16,6 +16,9 @@ from ..common.connections import Connections
 from ..common.messages import Messages, show_text
 from ..common.plain_words import size
 
+# The whole hash is in the log; it has no place where a line could break.
+_HASH_LETTERS = 16
+
 
 class ModelManager:
     """The table of models and its buttons; ``changed`` is called when models came or went."""
@@ -83,7 +86,10 @@ class ModelManager:
         with self._messages.action():
             with slicer.util.WaitCursor():
                 package = read_package(model.folder)
-            self._say(_("{name} is intact. SHA-256: {hash}").format(name=model.title, hash=package.identity))
+            text = _("{name} is intact. SHA-256: {hash}")
+            self._messages.log(text.format(name=model.title, hash=package.identity))
+            short = f"{package.identity[:_HASH_LETTERS]}…"
+            show_text(self._ui.manageLabel, text.format(name=model.title, hash=short))
 
     def onShowFolder(self) -> None:
         """Open the models folder."""
