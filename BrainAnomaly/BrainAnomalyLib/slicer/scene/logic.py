@@ -246,19 +246,19 @@ class BrainAnomalySceneLogic:
 
 
 class _CachedVolume:
-    """The map last cut, as the contiguous (i, j, k) array that makes moving the threshold quick."""
+    """The map last cut, as an (i, j, k) array of the scene's own memory order: masks of it need no turning."""
 
     def __init__(self) -> None:
         self._key: tuple[str, int] | None = None
         self._array: FloatArray = np.zeros((0, 0, 0), dtype=np.float32)
 
     def of(self, node: VolumeNode) -> FloatArray:
-        """The array of ``node``, copied again only if its voxels have changed since."""
+        """The array of ``node``, taken again only if its voxels have changed since."""
         image = node.GetImageData()
         # The address tells scenes apart, the time stamps tell contents apart; VTK never issues one twice.
         key = (image.__this__, max(image.GetMTime(), image.GetPointData().GetScalars().GetMTime()))
         if key != self._key:
-            self._key, self._array = key, np.ascontiguousarray(voxels(node), dtype=np.float32)
+            self._key, self._array = key, np.asarray(voxels(node), dtype=np.float32)
         return self._array
 
 
