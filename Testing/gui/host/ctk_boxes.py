@@ -41,7 +41,7 @@ class _Collapsing:
             child.installEventFilter(self)
 
     def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
-        if not self.__dict__.get("_forcing", False) and not self.__dict__.get("_showing", False):
+        if not self.__dict__.get("_forcing", False):
             if event.type() == QtCore.QEvent.Type.ShowToParent:
                 child.setProperty("visibilityToParent", True)
                 if self.collapsed:
@@ -51,7 +51,7 @@ class _Collapsing:
         return False
 
 
-class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):
+class ctkCollapsibleButton(_Collapsing, QtWidgets.QWidget):
     """A section whose header hides and shows its content."""
 
     contentsCollapsed = QtCore.Signal(bool)
@@ -124,7 +124,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):
     collapsedHeight = stored(int, "collapsedHeight", 10)
 
 
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, _Collapsing):
+class ctkCollapsibleGroupBox(_Collapsing, QtWidgets.QGroupBox):
     """A group box with a tick that hides its content."""
 
     def __init__(self, *arguments: Any) -> None:

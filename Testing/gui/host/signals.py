@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -13,6 +12,7 @@ from PySide6 import QtCore
 from .record import RECORD
 
 _connections: dict[int, list[Connection]] = {}
+_known: dict[type, dict[str, str]] = {}
 # Of senders that are gone: their slots live on until the end of the program, as in PythonQt.
 _outlived: list[Connection] = []
 
@@ -25,16 +25,18 @@ def normalized(signature: str) -> str:
 
 def signatures(qobject: QtCore.QObject) -> dict[str, str]:
     """Every signal of an object: normalized signature to the name of the PySide6 signal that stands for it."""
-    return _signatures(type(qobject))
+    qt_class = type(qobject)
+    if qt_class not in _known:
+        _known[qt_class] = _signatures(qobject)
+    return _known[qt_class]
 
 
-@cache
-def _signatures(qt_class: type) -> dict[str, str]:
-    meta = qt_class.staticMetaObject
+def _signatures(qobject: QtCore.QObject) -> dict[str, str]:
+    meta = qobject.metaObject()
     methods = (meta.method(index) for index in range(meta.methodCount()))
     found = [normalized(bytes(method.methodSignature()).decode()) for method in methods if _is_signal(method)]
     known = {text: text.split("(")[0] for text in found if "PyObject" not in text}
-    for kind in reversed(qt_class.__mro__):
+    for kind in reversed(type(qobject).__mro__):
         known.update(vars(kind).get("SIGNALS", {}))
     return known
 
