@@ -27,7 +27,7 @@ def connected_components(mask: MaskArray, voxel_mm3: float, minimum_mm3: float) 
     if voxels.size:
         runs = _Runs(voxels, stored.shape)
         found = runs.components()
-        sizes = np.bincount(found, weights=runs.lengths)
+        sizes = np.bincount(found, weights=runs.lengths).astype(np.float64)
         new_label = _by_size(sizes, runs.first_voxels(found, backward), voxel_mm3, minimum_mm3)
         labels.ravel()[voxels] = np.repeat(new_label[found], runs.lengths)
     return labels.T if backward else labels

@@ -91,7 +91,8 @@ class ThresholdControls:
 
     def _prepare(self, record: RunRecord, node: VolumeNode) -> None:
         """Scale, steps and unit for the map of a result."""
-        highest = float(self._logic.resultNodes(node).anomaly_map.GetImageData().GetScalarRange()[1])
+        anomaly_map = self._logic.resultNodes(node).anomaly_map
+        highest = 0.0 if anomaly_map is None else float(anomaly_map.GetImageData().GetScalarRange()[1])
         self._scale = ThresholdScale(max(record.display_maximum, record.threshold), highest)
         self._ui.thresholdSpinBox.singleStep = fine_step(record.default_threshold)
         self._ui.thresholdLabel.text = _("Threshold\n({unit}):").format(unit=short_unit(record.unit))
