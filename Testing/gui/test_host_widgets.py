@@ -383,7 +383,7 @@ def test_views_of_a_new_layout_have_their_size_once_events_were_handled(host):
     manager = slicer.app.layoutManager()
     manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutCompareView)
     view = manager.sliceWidget("Compare1").mrmlSliceNode()
-    assert tuple(view.GetDimensions())[:2] == (595, 328)
+    assert tuple(view.GetDimensions())[:2] == (328, 595)
     host.process_events()
     assert tuple(view.GetDimensions())[:2] == (400, 400)
 

@@ -82,8 +82,10 @@ class TestWidth:
         assert "SHA-256" in panel.ui.manageLabel.text
         assert_fits(host, panel)
 
-    def test_the_training_panel(self, host):
+    def test_the_training_panel(self, host, tmp_path):
         panel = host.open("BrainAnomalyTraining", WIDEST)
+        from BrainAnomalyTrainingLib.slicer.pictures import show_picture
+
         assert_fits(host, panel)
         open_all(host, panel)
         scan = {"subject": "sub-0123", "contrast": "T1w", "spacing_mm": [0.9, 0.9, 1.2], "brain_ml": 1432.1}
@@ -91,6 +93,14 @@ class TestWidth:
         bad = {"subject": "sub-0124", "status": "skipped", "reason": "The scan has the same value everywhere. " * 3}
         panel.panel._cohort.show({"a": good, "b": bad}, Path(LONG_PATH))
         panel.ui.cohortTable.setCurrentCell(0, 1)
+        for label in (panel.ui.thumbnailLabel, panel.ui.exampleLabel):
+            picture = panel.parent.qt_object().grab().toImage().scaled(900, 700)
+            path = str(tmp_path / "picture.png")
+            picture.save(path)
+            assert show_picture(label, Path(path), "")
+        host.show(panel, WIDEST)
+        assert panel.ui.thumbnailLabel.height > 200
+        assert_fits(host, panel)
         assert panel.ui.thumbnailCaption.text == "sub-0123: T1w, 0.9 × 0.9 × 1.2 mm."
         for name in ("messageLabel", "cohortSummaryLabel", "calibrationLabel", "stageLabel", "exampleCaption"):
             label = getattr(panel.ui, name)

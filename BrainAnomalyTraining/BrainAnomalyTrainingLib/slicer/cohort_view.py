@@ -108,7 +108,7 @@ class CohortView:
     def _show_selected(self) -> None:
         row = self._table.currentRow()
         path = list(self._scans)[row] if 0 <= row < len(self._scans) else ""
-        hint = _("This scan has no picture.") if path else _("Select a scan to see its brain mask and registration.")
+        hint = _("This scan has no picture.") if path else _("Select a scan to see its outlines.")
         shown = show_picture(self._picture, self._pictures.get(path), hint)
         about = [_about(self._scans[path])] if path else []
         legend = [_("Orange: outline of the brain. Blue: white matter of the template, which the scan should follow.")]

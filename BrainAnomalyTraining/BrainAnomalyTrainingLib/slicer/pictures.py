@@ -8,7 +8,7 @@ from typing import Any
 import qt
 
 # What is left of a panel 400 pixels wide.
-_WIDTH = 330
+_WIDTH = 310
 
 
 def show_picture(label: Any, path: Path | None, hint: str) -> bool:

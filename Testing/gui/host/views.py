@@ -16,7 +16,7 @@ from .stand_in import stored
 
 _VIEW_SIZE = (400, 400)
 # What a view that a layout has just brought says of itself, until the layout has settled.
-_UNSETTLED_SIZE = (595, 328)
+_UNSETTLED_SIZE = (328, 595)
 # Layouts of Slicer that show tables or plots besides the views: (slice views, tables, plots).
 _FOUR_UP = 3
 
