@@ -54,15 +54,18 @@ class BrainAnomalyTrainingWidget(ScriptedLoadableModuleWidget):
         self.layout.addWidget(widget)
         widget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(widget)
-        self.panel = TrainingPanel(self.ui, self.logic.getParameterNode)
+        self.panel: TrainingPanel | None = TrainingPanel(self.ui, self.logic.getParameterNode)
 
     def enter(self) -> None:
         """The user comes to the module: look at the run at once."""
-        self.panel.refresh()
+        if self.panel is not None:
+            self.panel.refresh()
 
     def cleanup(self) -> None:
         """The application closes or reloads the module; a training goes on."""
-        self.panel.close()
+        panel, self.panel = self.panel, None
+        if panel is not None:
+            panel.close()
 
 
 class BrainAnomalyTrainingLogic(ScriptedLoadableModuleLogic):

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = ("BrainAnomaly", "BrainAnomalyTraining")
 # Folders under Resources that both modules share; scripts there serve the repository only.
-SHARED_FOLDERS = ("BrainMask", "Models", "Regions", "StructureNetwork", "Template", "Terminology")
+SHARED_FOLDERS = ("BrainMask", "Example", "Models", "Regions", "StructureNetwork", "Template", "Terminology")
 
 
 def module_scripts(module: str) -> list[str]:

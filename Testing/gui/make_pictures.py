@@ -25,7 +25,7 @@ PICTURES = TESTING.parent / "docs" / "pictures"
 EXAMPLE = TESTING.parent / "Resources" / "Example" / "FLAIR.nii.gz"
 CAPTION = "test host: Qt 6 stand-ins for CTK widgets, views drawn by slicer-core; not the 3D Slicer application"
 LARGEST_BYTES = 300_000
-PANEL_WIDTH = 480
+PANEL_WIDTH = 420
 SECONDS = 1500.0
 TRAINING_STEPS = 60
 SLICE_VIEWS = ("Red", "Yellow", "Green")
@@ -70,7 +70,7 @@ def draw_detection(host: Any, folder: Path) -> None:
 
 def draw_training(host: Any, folder: Path) -> None:
     """The training panel after the check of a small cohort, and after a short training."""
-    panel = host.open("BrainAnomalyTraining", 560)
+    panel = host.open("BrainAnomalyTraining", PANEL_WIDTH)
     ui, monitor = panel.ui, lambda: panel.panel.monitor
     ui.cohortPathLineEdit.currentPath = str(make_healthy_folder(folder / "healthy"))
     host.choose(ui.detectorComboBox, "Scale-space autoencoder")

@@ -38,6 +38,25 @@ def with_result(panel, name: str = "Müller FLAIR", detection=None):
     return node
 
 
+def with_large_result(panel, anomaly):
+    """A result of many findings on a grid of a clinical scan."""
+    from dataclasses import replace
+
+    from BrainAnomalyLib.findings.table import find
+    from BrainAnomalyLib.io.geometry import Grid
+    from BrainAnomalyLib.io.volumes import Scan
+
+    grid = Grid(anomaly.shape, np.eye(4))
+    node = add_volume(anomaly + 1.0, "large", np.eye(4))
+    scan = Scan(anomaly + np.float32(1.0), grid, "FLAIR", "large")
+    findings = find(anomaly, grid, np.eye(4), 1.1)
+    maps = {"pseudo_healthy": None, "residual": None, "uncertainty": None, "brain_mask": anomaly > 0}
+    made = replace(real_detection(), scan=scan, anomaly=anomaly, findings=findings, **maps)
+    panel.logic.sceneLogic.apply(made, node)
+    panel.panel.results.refresh(node)
+    return node
+
+
 @cache
 def brain() -> np.ndarray:
     """A FLAIR-like brain with a bright ball of 8 mm around LESION_CENTER, (i, j, k) on GRID."""
@@ -99,3 +118,20 @@ def wait_for_end(host, panel, seconds: float = 300.0) -> None:
 def wait_for_stage(host, panel, words: str, seconds: float = 200.0) -> None:
     """Wait until the panel shows a stage."""
     host.wait(lambda: words in panel.ui.stageLabel.text, seconds, f"the stage '{words}'")
+
+
+def composites() -> list:
+    """The nodes that name the layers of the slice views."""
+    import slicer
+
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
+    return [slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode") for index in range(count)]
+
+
+def slice_centers() -> np.ndarray:
+    """Where the slice views are: one row of R, A, S for each."""
+    import slicer
+
+    names = slicer.app.layoutManager().sliceViewNames()
+    nodes = [slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode() for name in names]
+    return np.array([[one.GetSliceToRAS().GetElement(row, 3) for row in range(3)] for one in nodes])

@@ -151,6 +151,29 @@ def test_deleted_objects_say_so(qt):
         _ = label.text
 
 
+def test_a_connection_keeps_its_slot_alive_until_it_is_disconnected(qt, host):
+    import gc
+    import weakref
+
+    class Receiver:
+        def slot(self):
+            pass
+
+    kept, let_go = Receiver(), Receiver()
+    references = weakref.ref(kept), weakref.ref(let_go)
+    for receiver in (kept, let_go):
+        timer = qt.QTimer()
+        timer.connect("timeout()", receiver.slot)
+        if receiver is let_go:
+            assert timer.disconnect("timeout()", receiver.slot)
+        timer.deleteLater()
+    receiver = kept = let_go = timer = None
+    host.process_events()
+    gc.collect()
+    assert references[0]() is not None
+    assert references[1]() is None
+
+
 def test_python_subclasses_can_filter_events(qt, host):
     class Filter(qt.QObject):
         def __init__(self):

@@ -82,7 +82,47 @@ def test_collapsible_button_hides_its_content(ctk, qt, host):
     assert not section.findChild(qt.QLabel).visible
 
 
+def test_collapsible_button_takes_what_its_content_would_like(ctk, qt, host):
+    """Its policy is Minimum: wrapped text, which could be narrow, makes the panel wide; ignored text does not."""
+    section = ctk.ctkCollapsibleButton()
+    label = qt.QLabel("a sentence of many words that could be broken into several lines of text")
+    label.wordWrap = True
+    panel = qt.QWidget()
+    qt.QVBoxLayout(section).addWidget(label)
+    qt.QVBoxLayout(panel).addWidget(section)
+    panel.show()
+    host.process_events()
+    wanted = label.sizeHint.width()
+    assert host.narrowest(panel) > wanted > label.minimumSizeHint.width()
+    label.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
+    host.process_events()
+    assert host.narrowest(panel) < wanted
+
+
+def test_what_was_hidden_by_itself_stays_hidden_when_a_section_is_opened(ctk, qt, host):
+    section = ctk.ctkCollapsibleButton()
+    layout, labels = qt.QVBoxLayout(section), [qt.QLabel(name) for name in ("before", "meanwhile", "shown")]
+    for label in labels:
+        layout.addWidget(label)
+    section.show()
+    labels[0].visible = False
+    section.collapsed = True
+    labels[1].visible = False
+    labels[2].visible = True
+    assert not any(label.visible for label in labels)
+    section.collapsed = False
+    assert [label.visible for label in labels] == [False, False, True]
+
+
 # qMRMLNodeComboBox
+
+
+def test_nodes_that_the_filter_hides_are_not_offered(selector):
+    first, second = volume("first"), volume("second")
+    selector.setMRMLScene(slicer.mrmlScene)
+    selector.sortFilterProxyModel().hiddenNodeIDs = [first.GetID()]
+    assert [selector.nodeFromIndex(index) for index in range(selector.nodeCount())] == [second]
+    assert tuple(selector.sortFilterProxyModel().hiddenNodeIDs) == (first.GetID(),)
 
 
 def test_selector_is_disabled_until_it_has_a_scene(selector):
@@ -337,6 +377,15 @@ def test_a_layout_of_our_own_makes_its_slice_views(host):
     manager.setLayout(777)
     assert manager.sliceViewNames() == ("Before", "After")
     assert manager.sliceWidget("Before").mrmlSliceNode().GetOrientation() == "Axial"
+
+
+def test_views_of_a_new_layout_have_their_size_once_events_were_handled(host):
+    manager = slicer.app.layoutManager()
+    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutCompareView)
+    view = manager.sliceWidget("Compare1").mrmlSliceNode()
+    assert tuple(view.GetDimensions())[:2] == (328, 595)
+    host.process_events()
+    assert tuple(view.GetDimensions())[:2] == (400, 400)
 
 
 def test_segments_are_drawn_from_arrays(host):

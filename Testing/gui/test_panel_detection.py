@@ -127,16 +127,21 @@ def test_a_crash_is_said_in_plain_words_and_the_next_run_finds_the_lesion(host, 
 
     other = add_volume(brain()[::-1], "another scan")
     panel.ui.furtherSelector1.setCurrentNode(add_volume(np.zeros((9, 9, 9), dtype=np.float32), "no brain"))
+    panel.ui.furtherSelector2.setCurrentNode(add_volume((brain() > 0.0).astype(np.float32), "Ömer's mask"))
     host.click(panel.ui.detectButton)
     wait_for_stage(host, panel, DRIFT)
-    assert "Scan 1 of 2, Müller FLAIR" in panel.ui.stageLabel.text
+    assert "Scan 1 of 3, Müller FLAIR" in panel.ui.stageLabel.text
     node.SetName("renamed")
     panel.ui.maskSelector.setCurrentNode(None)
     panel.ui.inputSelector.setCurrentNode(other)
     wait_for_end(host, panel)
     assert panel.logic.hasAnomalyMap(node)
     assert not panel.logic.hasAnomalyMap(other)
-    assert "same value everywhere" in panel.ui.messageLabel.text
+    first, *others = panel.ui.messageLabel.text.splitlines()
+    assert first.startswith("1 finding, ")
+    assert "'no brain' has the same value everywhere." in others[0]
+    assert others[1].startswith("'Ömer's mask' has two values only")
+    assert not panel.panel.runner._timer.active
     (finding,) = panel.logic.sceneLogic.findings(node).table
     expected = np.asarray(LESION_CENTER)
     assert np.linalg.norm(np.asarray(finding.centroid_template) - expected) < 5.0

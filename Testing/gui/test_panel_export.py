@@ -88,7 +88,7 @@ def test_rejected_findings_are_in_the_table_and_not_in_the_labels(host, panel, n
 
 
 def test_the_report_says_what_was_done(host, panel, node, folder):
-    panel.ui.thresholdSlider.value = 2.0
+    panel.ui.thresholdSpinBox.value = 2.0
     reject_first(panel)
     host.click(panel.panel.export.formats["html"])
     text = (folder / "Müller_FLAIR_report.html").read_text(encoding="utf-8")

@@ -55,7 +55,13 @@ class TestChooser:
         assert len(texts) == 1 + len(list_models())
         host.choose(panel.ui.modelComboBox, next(text for text in texts if text.startswith("Denoising")))
         said = panel.ui.modelDescriptionLabel.text
-        parts = ("For: T1w", "Training cohort: 130 healthy scans", "Size: ", "License: CC BY-SA 3.0", "Measured time: ")
+        parts = (
+            "For: T1w",
+            "Training cohort: 130 healthy scans",
+            "Size: ",
+            "License: CC BY-SA 3.0",
+            "Time for a scan: about ",
+        )
         for part in parts:
             assert part in said
 

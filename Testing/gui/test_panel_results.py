@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from panel_cases import GRID, add_brain, add_volume, brain, real_detection, with_result
+from panel_cases import (
+    GRID,
+    add_brain,
+    brain,
+    real_detection,
+    slice_centers,
+    with_large_result,
+    with_result,
+)
 
 from BrainAnomalyLib.findings.components import connected_components
 
@@ -37,17 +45,6 @@ def segment(panel, node) -> np.ndarray:
     return segment_mask(panel.logic.resultNodes(node).segmentation, GRID.shape)
 
 
-def slice_centers() -> np.ndarray:
-    names = slicer.app.layoutManager().sliceViewNames()
-    nodes = [slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode() for name in names]
-    return np.array([[one.GetSliceToRAS().GetElement(row, 3) for row in range(3)] for one in nodes])
-
-
-def composites() -> list:
-    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
-    return [slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode") for index in range(count)]
-
-
 def seconds_of(work) -> float:
     began = time.process_time()
     work()
@@ -57,7 +54,7 @@ def seconds_of(work) -> float:
 class TestThreshold:
     def test_moving_the_slider_cuts_the_map(self, panel, node, logic):
         before = int(segment(panel, node).sum())
-        panel.ui.thresholdSlider.value = 2.5
+        panel.ui.thresholdSpinBox.value = 2.5
         after = segment(panel, node)
         assert 0 < int(after.sum()) < before
         anomaly = real_detection().anomaly
@@ -72,7 +69,7 @@ class TestThreshold:
         for place in random.integers(20, 150, (40, 3)):
             anomaly[tuple(slice(int(start), int(start) + 9) for start in place)] = random.uniform(1.5, 3.0)
         node = with_large_result(panel, anomaly)
-        panel.ui.thresholdSlider.value = 1.2
+        panel.ui.thresholdSpinBox.value = 1.2
         steps, cuts = [], []
         for value in np.linspace(1.3, 2.5, 9):
             cuts.append(seconds_of(lambda at=value: connected_components(anomaly > at, 1.0, 20.0)))
@@ -93,45 +90,73 @@ class TestThreshold:
         box = panel.ui.presetComboBox
         assert box.enabled
         texts = [box.itemText(index) for index in range(box.count)]
-        assert texts[1].startswith("Default: at most 1 mL of findings per healthy scan")
-        assert texts[2:] == [f"{percent} % of healthy brain voxels above" for percent in ("0.1", "0.5", "1", "5", "10")]
-        host.choose(box, "5 % of healthy brain voxels above")
+        assert texts[1] == "Default of the method"
+        assert panel.ui.presetReasonLabel.text.startswith("Default: at most 1 mL of findings per healthy scan")
+        assert texts[2:] == [f"{percent} % of a healthy brain above" for percent in ("0.1", "0.5", "1", "5", "10")]
+        host.choose(box, "5 % of a healthy brain above")
         assert panel.logic.record(node).threshold == pytest.approx(1.4)
-        assert panel.ui.thresholdSlider.value == pytest.approx(1.4)
-        panel.ui.thresholdSlider.value = 1.62
+        assert panel.ui.thresholdSpinBox.value == pytest.approx(1.4)
+        panel.ui.thresholdSpinBox.value = 1.62
         assert box.currentText == "Own value"
         host.choose(box, texts[1])
         assert panel.logic.record(node).threshold == pytest.approx(2.0)
         assert panel.logic.record(node).threshold_source.startswith("at most 1 mL")
 
-    def test_presets_are_off_with_a_reason_for_a_method_without_calibration(self, panel, node):
-        assert not panel.ui.presetComboBox.enabled
-        assert "not calibrated on healthy scans" in panel.ui.presetReasonLabel.text
-        assert panel.ui.presetReasonLabel.visible
+    def test_a_method_that_was_not_measured_has_a_way_back_to_its_default(self, host, panel, node, logic):
+        default = logic.record(node).default_threshold
+        box = panel.ui.presetComboBox
+        assert [box.itemText(index) for index in range(box.count)] == ["Own value", "Default of the method"]
+        assert box.currentIndex == 1
+        assert "not measured" in box.toolTip
+        assert panel.ui.presetReasonLabel.text == f"Default: {real_detection().threshold_source}."
+        assert panel.ui.healthyLabel.text == ""
+        panel.ui.thresholdSpinBox.value = 2.5
+        assert box.currentIndex == 0
+        host.choose(box, "Default of the method")
+        assert logic.record(node).threshold == pytest.approx(default)
+        assert logic.record(node).threshold_source == real_detection().threshold_source
 
+    def test_the_slider_reaches_the_peak_and_any_value_can_be_typed(self, host, panel, node, logic):
+        peak, default = float(real_detection().anomaly.max()), logic.record(node).default_threshold
+        slider, box = panel.ui.thresholdSlider, panel.ui.thresholdSpinBox
+        assert box.singleStep <= 0.02 * default
+        slider.value = slider.maximum
+        assert box.value == pytest.approx(peak, abs=1e-3)
+        assert panel.ui.findingsTable.rowCount == 0
+        before = box.value
+        slider.value = slider.value // 2
+        steps = [box.value]
+        slider.value += 1
+        steps.append(box.value)
+        assert 0.0 < steps[1] - steps[0] < 0.01 * default
+        assert steps[0] < before
+        box.value = 99.0
+        assert logic.record(node).threshold == 99.0
+        assert slider.value == slider.maximum
 
-def with_large_result(panel, anomaly):
-    """A result of many findings on a grid of a clinical scan."""
-    from dataclasses import replace
+    def test_what_a_healthy_brain_has_is_said_while_the_threshold_moves(self, panel):
+        node = with_result(panel, detection=calibrated())
+        brain_ml = panel.logic.record(node).details["brain_ml"]
+        said = []
+        for value in (2.6, 2.3, 1.4, 0.5, 3.0):
+            panel.ui.thresholdSpinBox.value = value
+            said.append(panel.ui.healthyLabel.text)
+        assert said[0] == f"In a healthy brain of this size about {0.001 * brain_ml:.3g} mL lie above."
+        assert 0.001 * brain_ml < float(said[1].split("about ")[1].split(" mL")[0]) < 0.005 * brain_ml
+        assert said[2] == f"In a healthy brain of this size about {0.05 * brain_ml:.3g} mL lie above."
+        assert said[3] == f"In a healthy brain of this size more than {0.1 * brain_ml:.3g} mL lie above."
+        assert said[4] == f"In a healthy brain of this size less than {0.001 * brain_ml:.3g} mL lie above."
 
-    from BrainAnomalyLib.findings.table import find
-    from BrainAnomalyLib.io.geometry import Grid
-    from BrainAnomalyLib.io.volumes import Scan
-
-    grid = Grid(anomaly.shape, np.eye(4))
-    node = add_volume(anomaly + 1.0, "large", np.eye(4))
-    scan = Scan(anomaly + np.float32(1.0), grid, "FLAIR", "large")
-    findings = find(anomaly, grid, np.eye(4), 1.1)
-    maps = {"pseudo_healthy": None, "residual": None, "uncertainty": None, "brain_mask": anomaly > 0}
-    made = replace(real_detection(), scan=scan, anomaly=anomaly, findings=findings, **maps)
-    panel.logic.sceneLogic.apply(made, node)
-    panel.panel.results.refresh(node)
-    return node
+    def test_the_unit_stands_beside_threshold_and_peak(self, panel, node, logic):
+        unit = logic.record(node).unit
+        assert unit == "robust standard deviations above gray matter"
+        assert panel.ui.thresholdLabel.text == "Threshold\n(SD):"
+        assert panel.ui.findingsTable.horizontalHeaderItem(3).text() == "Peak\n(SD)"
+        assert "Standard deviations of gray matter" in panel.ui.thresholdLabel.toolTip
 
 
 def calibrated():
     """The real map of the brain, described as that of a calibrated model."""
-    from dataclasses import replace
 
     made = real_detection().with_threshold(2.0, 20.0)
     rates = {"0.001": 2.6, "0.005": 2.0001, "0.01": 1.8, "0.05": 1.4, "0.1": 1.1}
@@ -156,7 +181,7 @@ class TestFindings:
         panel.ui.findingsTable.item(0, KEEP).setCheckState(qt.Qt.Unchecked)
         assert not segment(panel, node).any()
         assert panel.ui.findingsLabel.text == "0 findings, 0.00 mL together; 1 rejected."
-        panel.ui.thresholdSlider.value = 2.0
+        panel.ui.thresholdSpinBox.value = 2.0
         assert not segment(panel, node).any()
         assert panel.ui.findingsTable.item(0, KEEP).checkState() == qt.Qt.Unchecked
         panel.ui.findingsTable.item(0, KEEP).setCheckState(qt.Qt.Checked)
@@ -212,122 +237,32 @@ class TestProfile:
         assert not np.allclose(before, slice_centers())
 
 
-class TestViews:
-    def test_nothing_is_changed_before_it_is_asked_for(self, panel, node):
-        assert all(composite.GetForegroundVolumeID() is None for composite in composites())
-        assert slicer.app.layoutManager().layout == 3
-
-    def test_show_in_slice_views_puts_the_map_over_the_scan(self, host, panel, node):
-        host.click(panel.ui.showSlicesButton)
-        host.click_cell(panel.ui.findingsTable, 0, NUMBER)
-        pixels = host.slice_view("Red").draw().astype(int)
-        assert (np.ptp(pixels, axis=2) > 60).any()
-        panel.ui.opacitySlider.value = 0.3
-        anomaly = panel.logic.resultNodes(node).anomaly_map
-        shown = [one for one in composites() if one.GetForegroundVolumeID() == anomaly.GetID()]
-        assert len(shown) == 3
-        assert all(one.GetForegroundOpacity() == pytest.approx(0.3) for one in shown)
-        assert panel.panel.parameters.overlayOpacity == pytest.approx(0.3)
-        host.click(panel.ui.overlayCheckBox)
-        assert all(one.GetForegroundOpacity() == 0.0 for one in shown)
-
-    def test_each_map_that_a_combined_one_is_made_of_can_be_shown(self, host, panel, node):
-        assert not panel.ui.mapComboBox.enabled
-        made = real_detection()
-        parts = {"tissue": made.anomaly * 0.5, "a part of tomorrow": made.anomaly * 0.9}
-        panel.logic.sceneLogic.apply(replace(made, components=parts), node)
-        panel.panel.results.refresh(node)
-        nodes = panel.logic.resultNodes(node)
-        maps = [nodes.anomaly_map, nodes.components["a part of tomorrow"], nodes.components["tissue"]]
-        box = panel.ui.mapComboBox
-        assert box.enabled
-        assert [box.itemText(index) for index in range(box.count)] == [one.GetName() for one in maps]
-        host.click(panel.ui.showSlicesButton)
-        for index, wanted in ((2, maps[2]), (1, maps[1])):
-            box.currentIndex = index
-            assert {one.GetForegroundVolumeID() for one in composites()} == {wanted.GetID()}
-        panel.ui.opacitySlider.value = 0.4
-        assert {one.GetForegroundOpacity() for one in composites()} == {0.4}
-        panel.panel.results.refresh(node)
-        assert box.currentIndex == 1
-        host.click(panel.ui.showSlicesButton)
-        assert {one.GetForegroundVolumeID() for one in composites()} == {maps[1].GetID()}
-        limit = panel.ui.thresholdSlider.value * 1.5
-        panel.logic.setThreshold(node, limit)
-        lowest = maps[1].GetScalarVolumeDisplayNode().GetLowerThreshold()
-        assert lowest == pytest.approx(limit, rel=1e-5)
-
-    def test_before_and_after_change_places(self, host, panel, node):
-        host.click(panel.ui.showSlicesButton)
-        healthy = panel.logic.resultNodes(node).pseudo_healthy
-        host.click(panel.ui.beforeAfterButton)
-        assert {one.GetBackgroundVolumeID() for one in composites()} == {healthy.GetID()}
-        host.click(panel.ui.beforeAfterButton)
-        assert {one.GetBackgroundVolumeID() for one in composites()} == {node.GetID()}
-
-    def test_three_views_side_by_side_are_linked_and_go_away_again(self, host, panel, node):
-        host.click(panel.ui.threeUpButton)
-        manager = slicer.app.layoutManager()
-        nodes = panel.logic.resultNodes(node)
-        layers = []
-        for name in ("BrainAnomalyScan", "BrainAnomalyHealthy", "BrainAnomalyMap"):
-            composite = manager.sliceWidget(name).mrmlSliceCompositeNode()
-            layers.append((composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()))
-            assert composite.GetLinkedControl()
-            assert manager.sliceWidget(name).mrmlSliceNode().GetOrientation() == "Axial"
-        anomaly, healthy = nodes.anomaly_map.GetID(), nodes.pseudo_healthy.GetID()
-        assert layers == [(node.GetID(), None), (healthy, None), (node.GetID(), anomaly)]
-        host.click(panel.ui.threeUpButton)
-        assert manager.layout == 3
-
-    def test_legend_and_surface(self, host, panel, node):
-        from BrainAnomalyLib.slicer.scene.color_table import legend_of
-
-        nodes = panel.logic.resultNodes(node)
-        assert legend_of(nodes.anomaly_map).GetVisibility()
-        host.click(panel.ui.legendCheckBox)
-        assert not legend_of(nodes.anomaly_map).GetVisibility()
-        name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
-        host.click(panel.ui.show3DButton)
-        assert nodes.segmentation.GetSegmentation().ContainsRepresentation(name)
-        host.click(panel.ui.show3DButton)
-        assert not nodes.segmentation.GetSegmentation().ContainsRepresentation(name)
-
-    def test_a_method_without_reconstruction_has_no_before_and_after(self, panel):
-        with_large_result(panel, np.pad(np.full((9, 9, 9), 2.0, dtype=np.float32), 12))
-        assert not panel.ui.beforeAfterButton.enabled
-        assert panel.ui.threeUpButton.enabled
-
-
 class TestScene:
     def test_warnings_are_shown_in_words(self, panel):
-        from dataclasses import replace
 
         reason = "The tissues fit the template slightly better nearby."
         quality = replace(real_detection().quality, verdict="doubtful", reason=reason)
         warnings = ("This scan looks unlike the healthy scans the model has seen.",)
         with_result(panel, detection=replace(real_detection(), warnings=warnings, quality=quality))
-        lines = panel.ui.warningsLabel.text.splitlines()
-        text = " ".join(lines)
-        assert text.startswith(f"Warning: {warnings[0]} Warning: ")
-        assert f"Alignment with the template is doubtful. {reason}" in text
-        assert max(map(len, lines)) <= 58
+        quality_line = f"Warning: Alignment with the template is doubtful. {reason}"
+        assert panel.ui.warningsLabel.text.splitlines() == [f"Warning: {warnings[0]}", quality_line]
+        assert "color" in panel.ui.warningsLabel.styleSheet
         assert panel.ui.noticeLabel.text == "For research, not for diagnosis."
 
     def test_each_scan_has_its_own_result(self, host, panel, node):
         other = with_result(panel, "second")
-        panel.ui.thresholdSlider.value = 2.5
+        panel.ui.thresholdSpinBox.value = 2.5
         host.choose(panel.ui.resultComboBox, node.GetName())
-        assert panel.ui.thresholdSlider.value == pytest.approx(real_detection().findings.threshold, abs=1e-3)
+        assert panel.ui.thresholdSpinBox.value == pytest.approx(real_detection().findings.threshold, abs=1e-3)
         panel.ui.inputSelector.setCurrentNode(node)
         panel.ui.inputSelector.setCurrentNode(other)
         assert panel.ui.resultComboBox.currentText == "second"
-        assert panel.ui.thresholdSlider.value == pytest.approx(2.5)
+        assert panel.ui.thresholdSpinBox.value == pytest.approx(2.5)
 
     def test_a_deleted_scan_takes_its_result_from_the_panel(self, panel, node):
         slicer.mrmlScene.RemoveNode(node)
         assert panel.ui.resultComboBox.count == 0
-        assert not panel.ui.thresholdSlider.enabled
+        assert not panel.ui.thresholdSpinBox.enabled
         assert panel.ui.findingsTable.rowCount == 0
         assert "no result" in panel.ui.resultLabel.text
 

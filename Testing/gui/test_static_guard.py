@@ -49,6 +49,7 @@ SIGNALS = {
     "nodeAddedByUser(vtkMRMLNode*)",
     "readyReadStandardError()",
     "readyReadStandardOutput()",
+    "sectionClicked(int)",
     "startupCompleted()",
     "textChanged()",
     "textChanged(QString)",

@@ -1,7 +1,7 @@
 """Results belong to the submitted volume: linked, replaced by a second run, recut when the threshold moves."""
 
 import ast
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +102,25 @@ class TestResultNodes:
         study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
         hierarchy.CreateItem(study, volume)
         nodes = logic.apply(detection_of(volume), volume)
-        items = [hierarchy.GetItemByDataNode(node) for node in nodes.present()]
+        single = [node for node in nodes.present() if node not in nodes.components.values()]
+        items = [hierarchy.GetItemByDataNode(node) for node in single]
         assert [hierarchy.GetItemParent(item) for item in items] == [study] * len(items)
+
+    def test_component_maps_are_grouped_below_the_input(self, scene, volume, logic):
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+        own = hierarchy.CreateItem(hierarchy.GetSceneItemID(), volume)
+        for _ in range(2):
+            nodes = logic.apply(detection_of(volume), volume)
+        assert nodes.components
+        group = hierarchy.GetItemChildWithName(own, "Component maps")
+        items = [hierarchy.GetItemByDataNode(node) for node in nodes.components.values()]
+        assert {hierarchy.GetItemParent(item) for item in items} == {group}
+        assert hierarchy.GetNumberOfItemChildren(own) == 1
+        assert [node.GetName() for node in nodes.components.values()] == [
+            f"scan {name} map" for name in nodes.components
+        ]
+        logic.apply(replace(detection_of(volume), components={}), volume)
+        assert hierarchy.GetNumberOfItemChildren(own) == 0
 
     def test_slice_views_show_the_map_over_the_input(self, scene, volume, logic):
         composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")

@@ -72,6 +72,28 @@ def test_chart_plots_normality_and_mean_anomaly_over_template_z(volume, logic):
     assert all(node.GetPlotType() == slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter for node in series)
 
 
+def test_the_chart_has_a_short_title_and_room_for_its_legend(volume, logic):
+    nodes = logic.apply(detection_of(volume), volume)
+    chart = nodes.profile_chart
+    assert chart.GetTitle() == "Slice profile"
+    low, high = chart.GetYAxisRange()
+    highest = max(max(column(nodes.profile_table, name)) for name in (NORMALITY, RELATIVE))
+    assert not chart.GetYAxisRangeAuto()
+    assert (low, high) == (0.0, 1.4 * highest)
+
+
+def test_every_unit_of_a_detector_has_words_and_a_definition():
+    from BrainAnomalyLib.detectors.registry import detector_class_named, detector_names
+    from BrainAnomalyLib.slicer.scene.unit_words import short_unit, unit_meaning
+
+    units = {detector_class_named(name).unit for name in detector_names()}
+    for unit in units:
+        assert len(short_unit(unit)) <= len("× healthy"), unit
+        assert unit_meaning(unit) != f"In {unit}."
+    assert short_unit("parsecs") == "parsecs"
+    assert unit_meaning("parsecs") == "In parsecs."
+
+
 def test_a_second_run_does_not_add_series(volume, logic):
     for _ in range(3):
         nodes = logic.apply(detection_of(volume), volume)

@@ -45,6 +45,20 @@ def test_components_equal_a_direct_labelling() -> None:
     assert (np.diff(sizes) <= 0).all()
 
 
+@pytest.mark.parametrize("density", [0.0, 0.01, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_few_and_many_voxels_in_any_memory_order_are_numbered_alike(density: float, order: str) -> None:
+    for shape in ((23, 17, 19), (5, 1, 40), (1, 1, 1)):
+        mask = np.asarray(np.random.default_rng(3).random(shape) < density, order=order)
+        labels = connected_components(mask, 1.0, 2.0)
+        found, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+        sizes = np.bincount(found.ravel(), minlength=count + 1)[1:]
+        expected = np.zeros_like(found)
+        for number, index in enumerate(np.argsort(-sizes, kind="stable"), 1):
+            expected[found == index + 1] = number if sizes[index] > 2 else 0
+        np.testing.assert_array_equal(labels, expected)
+
+
 def test_a_component_of_exactly_the_minimum_size_goes() -> None:
     mask = np.zeros((30, 30, 30), dtype=bool)
     mask[0:20, 0, 0] = True

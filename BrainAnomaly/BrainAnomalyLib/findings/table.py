@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..io.geometry import Affine, FloatArray, Grid, MaskArray, apply_affine
+from ..io.geometry import Affine, FloatArray, Grid, apply_affine
 from .components import connected_components
+from .measures import RegionVoxels
 
 Side = Literal["left", "right", "midline", "bilateral"]
 Looks = Literal["brighter", "darker", ""]
@@ -87,58 +88,51 @@ def find(
     The seeds drop components of up to 20 voxels at 1 mm (Meissen et al.); here the limit is a volume, so that it
     means the same on every grid.
     """
-    from scipy import ndimage
-
     labels = connected_components(anomaly > threshold, grid.voxel_volume_mm3, minimum_mm3)
-    boxes = ndimage.find_objects(labels)
-    rows = []
-    for index, box in enumerate(boxes, 1):
-        inside = labels[box] == index
-        looks = "" if residual is None else _looks(residual[box][inside])
-        rows.append(_describe(index, box, inside, anomaly, grid, template_from_native, looks))
-    return Findings(labels, tuple(rows), float(threshold), float(minimum_mm3))
+    rows = find_in(labels, anomaly, grid, template_from_native, residual)
+    return Findings(labels, rows, float(threshold), float(minimum_mm3))
 
 
-def _describe(
-    index: int,
-    box: tuple[slice, slice, slice],
-    inside: MaskArray,
+def find_in(
+    labels: NDArray[np.int32],
     anomaly: FloatArray,
     grid: Grid,
-    onto: Affine,
-    looks: Looks,
-) -> Finding:
-    values = anomaly[box][inside]
-    where = np.argwhere(inside) + [side.start for side in box]
-    ras = grid.to_world(where.mean(axis=0)[None])
-    template = apply_affine(onto, ras)[0]
-    across = apply_affine(onto, grid.to_world(where))[:, 0]
-    return Finding(
-        id=index,
-        volume_ml=len(where) * grid.voxel_volume_mm3 / 1000.0,
-        peak=float(values.max()),
-        mean=float(values.mean()),
-        centroid_ras=_triple(ras[0]),
-        centroid_template=_triple(template),
-        side=_side(across),
-        looks=looks,
+    template_from_native: Affine,
+    residual: FloatArray | None = None,
+) -> tuple[Finding, ...]:
+    """A finding for every region of ``labels`` (i, j, k; 0 background, 1 to n); the other arguments are ``find``'s."""
+    voxels = RegionVoxels(labels)
+    values = voxels.values(anomaly)
+    places = voxels.indices()
+    ras = grid.to_world(voxels.mean(places))
+    across = apply_affine(template_from_native, grid.to_world(places))[:, 0]
+    measured = zip(
+        (voxels.counts * grid.voxel_volume_mm3 / 1000.0).tolist(),
+        voxels.largest(values).tolist(),
+        voxels.mean(values).tolist(),
+        ras.tolist(),
+        apply_affine(template_from_native, ras).tolist(),
+        _sides(voxels, across),
+        _looks(voxels, residual),
+        strict=True,
+    )
+    return tuple(
+        Finding(index, volume, peak, mean, tuple(place), tuple(template), side, looks)
+        for index, (volume, peak, mean, place, template, side, looks) in enumerate(measured, 1)
     )
 
 
-def _looks(residual: FloatArray) -> Looks:
-    mean = float(residual.mean(dtype=np.float64))
-    return "brighter" if mean > 0.0 else "darker" if mean < 0.0 else ""
+def _looks(voxels: RegionVoxels, residual: FloatArray | None) -> list[Looks]:
+    if residual is None:
+        return [""] * len(voxels.counts)
+    means = voxels.mean(voxels.values(residual))
+    return ["brighter" if mean > 0.0 else "darker" if mean < 0.0 else "" for mean in means.tolist()]
 
 
-def _triple(point: NDArray[np.float64]) -> tuple[float, float, float]:
-    return float(point[0]), float(point[1]), float(point[2])
-
-
-def _side(across: NDArray[np.float64]) -> Side:
-    """By the template x (n,) of a region's voxels in mm."""
-    middle = float(across.mean())
-    if min(np.mean(across < -_FAR_MM), np.mean(across > _FAR_MM)) >= _BILATERAL_SHARE:
-        return "bilateral"
-    if abs(middle) <= _MIDLINE_HALF_WIDTH_MM:
-        return "midline"
-    return "right" if middle > 0 else "left"
+def _sides(voxels: RegionVoxels, across: NDArray[np.float64]) -> list[Side]:
+    """By the template x (n,) of the voxels in mm."""
+    left, right, middle = voxels.mean(np.stack([across < -_FAR_MM, across > _FAR_MM, across], axis=1)).T
+    both = np.minimum(left, right) >= _BILATERAL_SHARE
+    middles = np.where(np.abs(middle) <= _MIDLINE_HALF_WIDTH_MM, 0.0, middle)
+    named: list[Side] = ["midline" if x == 0.0 else "right" if x > 0.0 else "left" for x in middles]
+    return ["bilateral" if one else side for one, side in zip(both, named, strict=True)]

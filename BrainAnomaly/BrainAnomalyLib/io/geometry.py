@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -59,7 +60,7 @@ class Grid:
         """3x3 matrix whose columns are the unit vectors of i, j, k in RAS."""
         return np.asarray(self.affine[:3, :3] / np.asarray(self.spacing))
 
-    @property
+    @cached_property
     def voxel_volume_mm3(self) -> float:
         """Volume of one voxel in cubic millimetres."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))

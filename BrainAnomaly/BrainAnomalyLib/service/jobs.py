@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ class DetectionJob:
     Without ``detector`` the one of ``package`` is taken, or the one that suits the contrast: the given ``contrast``, or
     what the scan looks like.
     ``threshold`` in the anomaly map's unit, ``minimum_mm3`` the size a finding must exceed, ``formats`` names of
-    ``output.formats``, ``series`` the number or UID of one of several DICOM series in the folder ``scan``.
+    ``output.formats``, ``series`` the number or UID of one of several DICOM series in the folder ``scan``. ``name`` is
+    what results and errors call the scan; without it the file's own name.
     """
 
     scan: Path
@@ -56,6 +57,7 @@ class DetectionJob:
     pictures: bool = True
     formats: tuple[str, ...] = ()
     series: str | None = None
+    name: str | None = None
 
     @property
     def detector_name(self) -> str | None:
@@ -81,6 +83,7 @@ def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_
     checked_formats(job.formats, origin)
     progress("Reading the scan", 0.0)
     scan = read_scan(job.scan, job.contrast, job.series)
+    scan = scan if job.name is None else replace(scan, name=job.name)
     mask = None if job.mask is None else read_mask(job.mask, scan)
     options = DetectionOptions(options.threshold, options.minimum_mm3, mask, options.brain_mask_method)
     way = _unfinished(part(progress, 0.02, 0.9))
@@ -178,4 +181,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "pictures": _truth,
     "formats": _names,
     "series": _text,
+    "name": _text,
 }

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from BrainAnomalyLib.slicer.panel.common.connections import Connections
+
 ComboBox = Any
 
 
@@ -21,14 +23,16 @@ class Choice:
 class ChoiceBox:
     """Keeps a combo box and a value in step. ``changed`` is called with the value that the user chose."""
 
-    def __init__(self, box: ComboBox, choices: Sequence[Choice], changed: Callable[[str], None]) -> None:
+    def __init__(
+        self, box: ComboBox, connections: Connections, choices: Sequence[Choice], changed: Callable[[str], None]
+    ) -> None:
         self._box = box
         self._choices = tuple(choices)
         self._changed = changed
         for choice in choices:
             box.addItem(choice.title)
         self._show_description()
-        box.connect("currentIndexChanged(int)", self._on_changed)
+        connections.of(box).connect("currentIndexChanged(int)", self._on_changed)
 
     @property
     def choice(self) -> Choice:

@@ -9,26 +9,29 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from BrainAnomalyLib.slicer.panel.common.connections import Connections
+from BrainAnomalyLib.slicer.panel.common.messages import show_text
+
 from ..run.run_folder import Event
 from .pictures import show_picture
 
-EXCLUDE, SUBJECT, CONTRAST, SPACING, BRAIN, REGISTRATION, NOTE = range(7)
-_FIXED_COLUMNS = NOTE
-Table = Any
-Label = Any
+EXCLUDE, SUBJECT, BRAIN, REGISTRATION, NOTE = range(5)
 
 
 class CohortView:
     """Shows the scans of a check. ``excluded_changed`` is called with the excluded subjects when the user ticks one."""
 
-    def __init__(self, table: Table, picture: Label, excluded_changed: Callable[[list[str]], None]) -> None:
-        self._table, self._picture = table, picture
+    def __init__(self, ui: Any, connections: Connections, excluded_changed: Callable[[list[str]], None]) -> None:
+        self._table, self._picture, self._caption = ui.cohortTable, ui.thumbnailLabel, ui.thumbnailCaption
         self._excluded_changed = excluded_changed
         self._scans: dict[str, Event] = {}
         self._pictures: dict[str, Path] = {}
         self._excluded: frozenset[str] = frozenset()
-        table.connect("itemChanged(QTableWidgetItem*)", self._on_item_changed)
-        table.connect("itemSelectionChanged()", self._show_selected)
+        header = self._table.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(NOTE, qt.QHeaderView.Stretch)
+        connections.of(self._table).connect("itemChanged(QTableWidgetItem*)", self._on_item_changed)
+        connections.of(self._table).connect("itemSelectionChanged()", self._show_selected)
         self.clear()
 
     @property
@@ -52,8 +55,6 @@ class CohortView:
             self._scans[path] = scan
             self._write(list(self._scans).index(path), path)
         if changed:
-            for column in range(_FIXED_COLUMNS):
-                self._table.resizeColumnToContents(column)
             self._show_selected()
 
     def show_excluded(self, subjects: Iterable[str]) -> None:
@@ -107,8 +108,11 @@ class CohortView:
     def _show_selected(self) -> None:
         row = self._table.currentRow()
         path = list(self._scans)[row] if 0 <= row < len(self._scans) else ""
-        hint = _("This scan has no picture.") if path else _("Select a scan to see its brain mask and registration.")
-        show_picture(self._picture, self._pictures.get(path), hint)
+        hint = _("This scan has no picture.") if path else _("Select a scan to see its outlines.")
+        shown = show_picture(self._picture, self._pictures.get(path), hint)
+        about = [_about(self._scans[path])] if path else []
+        legend = [_("Orange: outline of the brain. Blue: white matter of the template, which the scan should follow.")]
+        show_text(self._caption, " ".join([*about, *(legend if shown else [])]).strip())
 
 
 def _subject(scan: Event) -> str:
@@ -119,14 +123,20 @@ def _is_skipped(scan: Event) -> bool:
     return scan.get("status") == "skipped"
 
 
+def _about(scan: Event) -> str:
+    """Contrast and voxels of a scan in a sentence, as far as they are known."""
+    spacing = " × ".join(f"{size:.3g}" for size in scan.get("spacing_mm") or ())
+    parts = [str(scan.get("contrast") or ""), _("{spacing} mm").format(spacing=spacing) if spacing else ""]
+    known = ", ".join(filter(None, parts))
+    return f"{_subject(scan)}: {known}." if known else ""
+
+
 def _texts(scan: Event) -> tuple[str, ...]:
     """The cells from SUBJECT to NOTE."""
     brain = scan.get("brain_ml")
     verdicts = {"good": _("good"), "doubtful": _("doubtful"), "failed": _("failed")}
     return (
         _subject(scan),
-        str(scan.get("contrast") or ""),
-        " × ".join(f"{size:.3g}" for size in scan.get("spacing_mm") or ()),
         "" if brain is None else f"{brain:.0f}",
         verdicts.get(str(scan.get("registration")), ""),
         str(scan.get("reason") or (_("skipped") if _is_skipped(scan) else "")),

@@ -14,6 +14,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from BrainAnomalyLib.slicer.panel.common.connections import Connections
 from BrainAnomalyLib.slicer.panel.common.messages import Messages, show_text
 
 from .cohort_view import CohortView
@@ -41,9 +42,10 @@ class TrainingPanel(VTKObservationMixin):
         self.ui = ui
         self.monitor = RunMonitor.none()
         self._new_parameters = parameters
-        self._messages = Messages(ui)
-        self._settings = SettingsView(ui, self._on_cohort_changed)
-        self._cohort = CohortView(ui.cohortTable, ui.thumbnailLabel, self._on_excluded)
+        self._connections = Connections()
+        self._messages = Messages(ui, self._connections)
+        self._settings = SettingsView(ui, self._connections, self._on_cohort_changed)
+        self._cohort = CohortView(ui, self._connections, self._on_excluded)
         self._run = RunView(ui, self._messages)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
@@ -59,6 +61,7 @@ class TrainingPanel(VTKObservationMixin):
         self._timer.stop()
         self.removeObservers()
         self._settings.release()
+        self._connections.close()
 
     def refresh(self) -> None:
         """Look at the run again, as when the module is entered."""
@@ -95,7 +98,7 @@ class TrainingPanel(VTKObservationMixin):
             self._open_scene()
 
     def _connect(self) -> None:
-        self._timer.connect("timeout()", self._on_timer)
+        self._connections.of(self._timer).connect("timeout()", self._on_timer)
         for button, slot in (
             (self.ui.checkCohortButton, self._on_check_cohort),
             (self.ui.startButton, self._on_start),
@@ -107,7 +110,7 @@ class TrainingPanel(VTKObservationMixin):
             (self.ui.calibrateButton, self._on_calibrate),
             (self.ui.useButton, self._on_use),
         ):
-            button.connect("clicked()", slot)
+            self._connections.of(button).connect("clicked()", slot)
 
     def _watch(self, monitor: RunMonitor) -> None:
         self.monitor = monitor

@@ -7,7 +7,8 @@ from typing import Any
 
 import qt
 
-_WIDTH = 420
+# What is left of a panel 400 pixels wide.
+_WIDTH = 310
 
 
 def show_picture(label: Any, path: Path | None, hint: str) -> bool:

@@ -63,7 +63,9 @@ class RunView:
 
     def _show_example(self, monitor: RunMonitor) -> None:
         picture = example_file(monitor, "picture")
-        show_picture(self._ui.exampleLabel, picture, _("No example yet."))
+        shown = show_picture(self._ui.exampleLabel, picture, _("No example yet."))
+        caption = _("From left to right: the scan, the healthy scan that is expected, and their difference.")
+        show_text(self._ui.exampleCaption, caption if shown else "")
         problem = "" if example_file(monitor, "volume") else _("There is no example yet.")
         allow(self._ui.showExampleButton, problem, _("Load the latest example and show it in the slice views."))
 

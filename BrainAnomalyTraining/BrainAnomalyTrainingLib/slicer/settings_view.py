@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from BrainAnomalyLib.slicer.panel.common.bindings import parameter_widgets
+from BrainAnomalyLib.slicer.panel.common.connections import Connections
 
 from .choices import Choice, ChoiceBox
 from .detector_choices import detector_choices, preset_choices
@@ -21,16 +22,16 @@ _INPUTS = (
 class SettingsView:
     """Shows one set of parameters at a time. ``cohort_changed`` is called when the user names another folder."""
 
-    def __init__(self, ui: Any, cohort_changed: Callable[[], None]) -> None:
+    def __init__(self, ui: Any, connections: Connections, cohort_changed: Callable[[], None]) -> None:
         self._ui = ui
         self._cohort_changed = cohort_changed
         self._parameters: Any = None
         self._gui_tag: Any = None
-        self._detector = ChoiceBox(ui.detectorComboBox, detector_choices(), self._on_detector)
-        self._preset = ChoiceBox(ui.presetComboBox, preset_choices(), self._on_preset)
-        ui.cohortPathLineEdit.connect("currentPathChanged(QString)", self._on_cohort_path)
-        ui.outputPathLineEdit.connect("currentPathChanged(QString)", self._on_output_path)
-        ui.calibratePathLineEdit.connect("currentPathChanged(QString)", self._on_calibrated_path)
+        self._detector = ChoiceBox(ui.detectorComboBox, connections, detector_choices(), self._on_detector)
+        self._preset = ChoiceBox(ui.presetComboBox, connections, preset_choices(), self._on_preset)
+        connections.of(ui.cohortPathLineEdit).connect("currentPathChanged(QString)", self._on_cohort_path)
+        connections.of(ui.outputPathLineEdit).connect("currentPathChanged(QString)", self._on_output_path)
+        connections.of(ui.calibratePathLineEdit).connect("currentPathChanged(QString)", self._on_calibrated_path)
 
     @property
     def parameters(self) -> TrainingParameters | None:

@@ -245,7 +245,7 @@ def make_qt_application() -> QtWidgets.QApplication:
     existing = QtWidgets.QApplication.instance()
     if existing is not None:
         return existing
-    _stock_up_references_to_none()
+    _stock_up_references()
     application = QtWidgets.QApplication(["Slicer"])
     application.setOrganizationName("BrainAnomalyTestHost")
     application.setApplicationName("TestHost")
@@ -256,10 +256,12 @@ def make_qt_application() -> QtWidgets.QApplication:
     return application
 
 
-def _stock_up_references_to_none() -> None:
-    """PySide6 6.12 gives back a reference to None, which it never took, at every call that returns nothing.
+def _stock_up_references() -> None:
+    """PySide6 6.12 gives back a reference, which it never took, to what a call or an event filter returns.
 
-    Waiting makes many such calls. Before Python 3.12, where None cannot die, the interpreter would end in mid-run.
+    Waiting makes many calls that return nothing. Before Python 3.12, where None, True and False cannot die, the
+    interpreter would end in mid-run.
     """
     if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(None)).value += 10**9
+        for constant in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(constant)).value += 10**9

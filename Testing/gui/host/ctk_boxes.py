@@ -14,16 +14,44 @@ _HEADER = 24
 
 
 class _Collapsing:
-    """Shared by the two collapsible containers: children are hidden while it is collapsed."""
+    """Shared by the two collapsible containers: children are hidden while it is collapsed.
+
+    A child that was hidden by itself, also meanwhile, stays hidden when the container is opened.
+    """
 
     def _collapse(self, collapsed: bool) -> None:
         for child in self.children():
             if isinstance(child, QtWidgets.QWidget) and not child.isWindow():
-                child.setVisible(not collapsed)
+                self._show_child(child, not collapsed)
         self.updateGeometry()
 
+    def _show_child(self, child: QtWidgets.QWidget, shown: bool) -> None:
+        wanted = child.property("visibilityToParent")
+        self._forcing = True
+        child.setVisible(shown and wanted is not False)
+        if wanted is not False:
+            child.setAttribute(QtCore.Qt.WidgetAttribute.WA_WState_ExplicitShowHide, False)
+        self._forcing = False
 
-class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):
+    def _adopt(self, child: QtCore.QObject) -> None:
+        if isinstance(child, QtWidgets.QWidget):
+            explicit = child.testAttribute(QtCore.Qt.WidgetAttribute.WA_WState_ExplicitShowHide)
+            if explicit and child.isHidden():
+                child.setProperty("visibilityToParent", False)
+            child.installEventFilter(self)
+
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        if not self.__dict__.get("_forcing", False):
+            if event.type() == QtCore.QEvent.Type.ShowToParent:
+                child.setProperty("visibilityToParent", True)
+                if self.collapsed:
+                    self._show_child(child, False)
+            elif event.type() == QtCore.QEvent.Type.HideToParent:
+                child.setProperty("visibilityToParent", False)
+        return False
+
+
+class ctkCollapsibleButton(_Collapsing, QtWidgets.QWidget):
     """A section whose header hides and shows its content."""
 
     contentsCollapsed = QtCore.Signal(bool)
@@ -35,6 +63,8 @@ class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):
         super().__init__(*[argument for argument in arguments if not isinstance(argument, str)])
         self._text, self._collapsed = (text or [""])[0], False
         self.setContentsMargins(0, _HEADER, 0, 0)
+        # Not Preferred: what the content would like to have becomes the least that the section takes.
+        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Minimum, QtWidgets.QSizePolicy.Policy.Preferred)
 
     def setText(self, text: str) -> None:
         self._text = text
@@ -53,6 +83,8 @@ class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):
             self.clicked.emit(not self._collapsed)
 
     def childEvent(self, event: QtCore.QChildEvent) -> None:
+        if event.added():
+            self._adopt(event.child())
         if self.__dict__.get("_collapsed") and event.added() and event.child().isWidgetType():
             QtCore.QTimer.singleShot(0, self, lambda: self._collapse(self._collapsed))
 
@@ -92,7 +124,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget, _Collapsing):
     collapsedHeight = stored(int, "collapsedHeight", 10)
 
 
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, _Collapsing):
+class ctkCollapsibleGroupBox(_Collapsing, QtWidgets.QGroupBox):
     """A group box with a tick that hides its content."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -103,6 +135,10 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, _Collapsing):
 
     def setCollapsed(self, collapsed: bool) -> None:
         self.setChecked(not collapsed)
+
+    def childEvent(self, event: QtCore.QChildEvent) -> None:
+        if event.added():
+            self._adopt(event.child())
 
     def showEvent(self, event: QtGui.QShowEvent) -> None:
         super().showEvent(event)

@@ -8,7 +8,7 @@ from typing import Any
 
 import slicer
 
-from . import overrides, qt_modules  # noqa: F401  (overrides register themselves)
+from . import overrides, qt_modules, signals  # noqa: F401  (overrides register themselves)
 from .application import LogicModules, make_qt_application, qSlicerApplication
 from .proxies import proxy_class, proxy_of
 from .scripted_module import extra_modules
@@ -46,6 +46,7 @@ class Installation:
 
     def __exit__(self, *_: object) -> None:
         _the_application().leave_scene()
+        signals.forget()
         slicer.mrmlScene.Clear(1)
         for name, value in self._attributes.items():
             if value is _MISSING:

@@ -60,8 +60,17 @@ class Host:
         """Make a window as high as its content needs."""
         self.process_events()
         needed = qt.layout().totalHeightForWidth(qt.width()) if qt.layout() else 0
-        qt.resize(qt.width(), max(qt.height(), needed, qt.minimumSizeHint().height()))
+        qt.resize(max(qt.width(), self.narrowest(qt)), max(qt.height(), needed, qt.minimumSizeHint().height()))
         self.process_events()
+        hidden = sum(area.verticalScrollBar().maximum() for area in qt.findChildren(QtWidgets.QScrollArea))
+        qt.resize(qt.width(), qt.height() + hidden)
+        self.process_events()
+
+    @staticmethod
+    def narrowest(widget: Any) -> int:
+        """The width in pixels that the application's module panel is forced to, and does not scroll below."""
+        qt = widget if isinstance(widget, QtWidgets.QWidget) else widget.qt_object()
+        return qt.minimumSizeHint().width()
 
     def _enter(self, name: str) -> None:
         """What the application does when a module is selected: import, register, set up, leave the other, enter."""
@@ -98,6 +107,13 @@ class Host:
         qt = widget.qt_object()
         target = qt if isinstance(qt, QtWidgets.QLineEdit) else qt.findChild(QtWidgets.QLineEdit) or qt
         QtTest.QTest.keyClicks(target, text)
+        self.process_events()
+
+    def press(self, widget: Any, key: str) -> None:
+        """One key, such as "Down", on a widget that has the focus."""
+        target = widget.qt_object()
+        target.setFocus()
+        QtTest.QTest.keyClick(target, getattr(QtCore.Qt.Key, f"Key_{key}"))
         self.process_events()
 
     def choose(self, combo_box: Any, text: str) -> None:

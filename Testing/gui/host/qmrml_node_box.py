@@ -13,6 +13,20 @@ from PySide6 import QtCore, QtWidgets
 from .stand_in import row, stored
 
 
+class qMRMLSortFilterProxyModel(QtCore.QObject):
+    """What a selector leaves out."""
+
+    def __init__(self, changed: Any, parent: QtCore.QObject) -> None:
+        super().__init__(parent)
+        self._changed, self._hidden = changed, []
+
+    def _hide(self, identifiers: list[str]) -> None:
+        self._hidden = list(identifiers)
+        self._changed()
+
+    hiddenNodeIDs = QtCore.Property("QStringList", lambda self: self._hidden, _hide)
+
+
 class qMRMLNodeComboBox(QtWidgets.QWidget):
     """Chooses a node of the scene. Disabled and empty until it has a scene."""
 
@@ -44,6 +58,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._observed: list[tuple[Any, int]] = []
         self._attributes: list[tuple[str, str, str | None]] = []
         self._shown: list[Any] = []
+        self._filter = qMRMLSortFilterProxyModel(self._filter_changed, self)
         self._box = QtWidgets.QComboBox(self)
         self._box.activated.connect(self._activated)
         row(self, self._box)
@@ -69,6 +84,10 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def mrmlScene(self) -> Any:
         """The scene, or None."""
         return self._scene
+
+    def sortFilterProxyModel(self) -> qMRMLSortFilterProxyModel:
+        """What decides which nodes are offered."""
+        return self._filter
 
     def currentNode(self) -> Any:
         """The chosen node, or None."""
@@ -125,7 +144,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         exact = self.showChildNodeTypes or node.GetClassName() in self.nodeTypes
         if not exact or not any(node.IsA(kind) for kind in self.nodeTypes):
             return False
-        hidden = any(node.IsA(kind) for kind in self.hideChildNodeTypes)
+        hidden = any(node.IsA(kind) for kind in self.hideChildNodeTypes) or node.GetID() in self._filter.hiddenNodeIDs
         return not hidden and all(self._has(node, *wanted) for wanted in self._attributes)
 
     @staticmethod

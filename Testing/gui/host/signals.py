@@ -12,6 +12,9 @@ from PySide6 import QtCore
 from .record import RECORD
 
 _connections: dict[int, list[Connection]] = {}
+_known: dict[type, dict[str, str]] = {}
+# Of senders that are gone: their slots live on until the end of the program, as in PythonQt.
+_outlived: list[Connection] = []
 
 
 def normalized(signature: str) -> str:
@@ -22,6 +25,13 @@ def normalized(signature: str) -> str:
 
 def signatures(qobject: QtCore.QObject) -> dict[str, str]:
     """Every signal of an object: normalized signature to the name of the PySide6 signal that stands for it."""
+    qt_class = type(qobject)
+    if qt_class not in _known:
+        _known[qt_class] = _signatures(qobject)
+    return _known[qt_class]
+
+
+def _signatures(qobject: QtCore.QObject) -> dict[str, str]:
     meta = qobject.metaObject()
     methods = (meta.method(index) for index in range(meta.methodCount()))
     found = [normalized(bytes(method.methodSignature()).decode()) for method in methods if _is_signal(method)]
@@ -50,6 +60,10 @@ class Connection:
         in_signature = len([text for text in signature[signature.index("(") + 1 : -1].split(",") if text])
         capacity = slot_capacity(slot)
         self.count = in_signature if capacity is None else min(in_signature, capacity)
+
+    def drop(self) -> None:
+        """Let go of the slot; until then it lives as long as the program, even if the sender is gone."""
+        self.active, self.slot = False, None
 
     def receive(self, *arguments: Any) -> None:
         """Call the slot with as many arguments as it takes; never let an exception out."""
@@ -92,8 +106,16 @@ def disconnect(qobject: QtCore.QObject, signature: str | None = None, slot: Call
         if connection.active and text in (None, connection.signature) and slot in (None, connection.slot)
     ]
     for connection in matching:
-        connection.active = False
+        connection.drop()
+        _connections[id(qobject)].remove(connection)
     return bool(matching)
+
+
+def forget() -> None:
+    """The end of the program: let go of what senders that are gone were connected to."""
+    for connection in _outlived:
+        connection.drop()
+    _outlived.clear()
 
 
 def attach(qobject: QtCore.QObject, signature: str, slot: Callable[..., Any], count: int) -> None:
@@ -112,7 +134,7 @@ def _attach_raw(qobject: QtCore.QObject, attribute: str, signature: str, receive
 def _attach(qobject: QtCore.QObject, attribute: str, signature: str, connection: Connection) -> None:
     _attach_raw(qobject, attribute, signature, connection.receive)
     key = id(qobject)
-    qobject.destroyed.connect(lambda *_: _connections.pop(key, None))
+    qobject.destroyed.connect(lambda *_: _outlived.extend(_connections.pop(key, [])))
 
 
 def _is_signal(method: QtCore.QMetaMethod) -> bool:

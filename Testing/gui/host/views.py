@@ -15,6 +15,8 @@ from PySide6 import QtCore, QtWidgets
 from .stand_in import stored
 
 _VIEW_SIZE = (400, 400)
+# What a view that a layout has just brought says of itself, until the layout has settled.
+_UNSETTLED_SIZE = (328, 595)
 # Layouts of Slicer that show tables or plots besides the views: (slice views, tables, plots).
 _FOUR_UP = 3
 
@@ -63,7 +65,7 @@ class qMRMLSliceController(QtWidgets.QWidget):
 class qMRMLSliceWidget(QtWidgets.QWidget):
     """One slice view of the layout."""
 
-    def __init__(self, application_logic: Any, node: Any) -> None:
+    def __init__(self, application_logic: Any, node: Any, settled: bool) -> None:
         super().__init__()
         self._application_logic = application_logic
         self.logic = slicer.vtkMRMLSliceLogic()
@@ -71,9 +73,15 @@ class qMRMLSliceWidget(QtWidgets.QWidget):
         self.logic.SetMRMLApplicationLogic(application_logic)
         application_logic.GetSliceLogics().AddItem(self.logic)
         self.logic.SetSliceNode(node)
-        self.logic.ResizeSliceNode(*_VIEW_SIZE)
+        self.logic.ResizeSliceNode(*_UNSETTLED_SIZE)
+        if settled:
+            self.settle()
         self._view, self._controller = qMRMLSliceView(self), qMRMLSliceController(self)
         self._drawn: Any = None
+
+    def settle(self) -> None:
+        """The layout has given the view its size."""
+        self.logic.ResizeSliceNode(*_VIEW_SIZE)
 
     def sliceLogic(self) -> Any:
         """The slice logic."""
@@ -161,8 +169,10 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._layout_logic.SetMRMLScene(scene)
         self._slices: dict[str, qMRMLSliceWidget] = {}
         self._threed: list[qMRMLThreeDWidget] = []
-        self._scene = scene
+        self._plots: dict[str, Any] = {}
+        self._scene, self._settled = scene, True
         self.setLayout(_FOUR_UP)
+        self._settled = False
 
     def setLayout(self, layout: int) -> None:
         """Choose a layout of Slicer, or one whose description was added to the layout node."""
@@ -202,10 +212,14 @@ class qSlicerLayoutManager(QtCore.QObject):
         """Plots are not drawn."""
         from .qmrml_widgets import qMRMLPlotWidget
 
-        widget = qMRMLPlotWidget()
         nodes = [node for node in self._view_nodes() if node.IsA("vtkMRMLPlotViewNode")]
-        widget.setMRMLPlotViewNode(nodes[index] if index < len(nodes) else None)
-        return widget
+        if index >= len(nodes):
+            return None
+        identifier = nodes[index].GetID()
+        if identifier not in self._plots:
+            self._plots[identifier] = qMRMLPlotWidget()
+            self._plots[identifier].setMRMLPlotViewNode(nodes[index])
+        return self._plots[identifier]
 
     def tableWidget(self, index: int) -> Any:
         """Tables are not drawn in the layout."""
@@ -231,7 +245,10 @@ class qSlicerLayoutManager(QtCore.QObject):
     def _make_views(self) -> None:
         for node in self._view_nodes():
             if node.IsA("vtkMRMLSliceNode") and node.GetLayoutName() not in self._slices:
-                self._slices[node.GetLayoutName()] = qMRMLSliceWidget(self._application_logic, node)
+                widget = qMRMLSliceWidget(self._application_logic, node, self._settled)
+                self._slices[node.GetLayoutName()] = widget
+                if not self._settled:
+                    QtCore.QTimer.singleShot(0, widget, widget.settle)
             known = [widget.mrmlViewNode() for widget in self._threed]
             if node.IsA("vtkMRMLViewNode") and node not in known:
                 self._threed.append(qMRMLThreeDWidget(node))

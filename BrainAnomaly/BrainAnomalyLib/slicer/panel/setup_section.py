@@ -10,6 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .common.connections import Connections
 from .common.messages import Messages, show_text
 from .dependencies import install, missing, states
 
@@ -19,10 +20,17 @@ UNFINISHED_KEY = "BrainAnomaly/SetupUnfinished"
 class SetupSection:
     """Status lines and the install button. An installation that needs a restart goes on when Slicer is back."""
 
-    def __init__(self, ui: Any, messages: Messages, requirements_file: Path, installed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        messages: Messages,
+        connections: Connections,
+        requirements_file: Path,
+        installed: Callable[[], None],
+    ) -> None:
         self._ui, self._messages = ui, messages
         self._requirements_file, self._installed = requirements_file, installed
-        ui.installButton.connect("clicked()", self.onInstall)
+        connections.of(ui.installButton).connect("clicked()", self.onInstall)
         ui.offlineLabel.text = self._offline_text()
         self.refresh()
         self._resume()
@@ -50,7 +58,7 @@ class SetupSection:
     def onInstall(self) -> None:
         """Install what is missing; the reader has asked for it."""
         self._remember(True)
-        with self._messages.plain():
+        with self._messages.action():
             install(self._requirements_file)
         self.refresh()
         left = self.problem()

@@ -15,7 +15,9 @@ from ...output.folder import RESEARCH_USE
 from ..scene.links import VolumeNode
 from ..scene.logic import BrainAnomalySceneLogic
 from .common.bindings import parameter_widgets
+from .common.connections import Connections
 from .common.messages import Messages
+from .example import ExampleStart
 from .inputs import Inputs
 from .models.model_chooser import ModelChooser
 from .models.model_manager import ModelManager
@@ -53,34 +55,40 @@ class DetectionPanel(VTKObservationMixin):
         self.parameters: Any = None
         self._guiTag: Any = None
         self._refreshed: VolumeNode | None = None
+        self._failures: list[str] = []
+        self._shown_result = False
         ui.noticeLabel.text = RESEARCH_USE
-        self.messages = Messages(ui)
+        self.connections = Connections()
+        self.messages = Messages(ui, self.connections)
         self._makeControllers(requirementsFile)
         self.runner = DetectionRunner(logic, worker or WorkerProcess(slicer_python), self)
-        ui.detectButton.connect("clicked()", self.onDetectOrCancel)
+        self.connections.of(ui.detectButton).connect("clicked()", self.onDetectOrCancel)
         self._observeScene()
         self.bindParameters()
-        self.messages.say(self.setup.problem())
+        self.messages.say(self.setup.problem(), warns=True)
 
     def _makeControllers(self, requirementsFile: Path) -> None:
-        ui, logic, messages = self.ui, self._logic, self.messages
-        self.inputs = Inputs(ui, self.update)
-        self.models = ModelChooser(ui, self.update)
-        self.manager = ModelManager(ui, messages, self.models.refresh)
+        ui, logic, messages, connections = self.ui, self._logic, self.messages, self.connections
+        self.inputs = Inputs(ui, connections, self.update)
+        self.start = ExampleStart(ui, messages, connections)
+        self.models = ModelChooser(ui, connections, self.update)
+        self.manager = ModelManager(ui, messages, connections, self.models.refresh)
         self.run = RunControls(ui)
-        self.views = Views(ui, logic, messages)
-        self.findings = FindingsView(ui, logic, messages, self.onReviewed)
-        self.profile = ProfileView(ui, logic, self.views.showPlot)
-        self.threshold = ThresholdControls(ui, logic, messages, self.onCut)
-        self.export = ExportControls(ui, logic, messages)
-        self.results = ResultChoice(ui, logic, self.onResultChosen)
-        self.setup = SetupSection(ui, messages, requirementsFile, self.models.refresh)
+        self.views = Views(ui, logic, messages, connections)
+        self.findings = FindingsView(ui, logic, messages, connections, self.onReviewed)
+        self.profile = ProfileView(ui, logic, connections, self.views.showPlot)
+        self.threshold = ThresholdControls(ui, logic, messages, connections, self.onCut)
+        self.export = ExportControls(ui, logic, messages, connections)
+        self.results = ResultChoice(ui, logic, connections, self.onResultChosen)
+        self.setup = SetupSection(ui, messages, connections, requirementsFile, self.models.refresh)
 
     def _observeScene(self) -> None:
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodesChanged)
+        self.addObserver(scene, scene.EndBatchProcessEvent, self.onNodesChanged)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
 
     def bindParameters(self) -> None:
@@ -91,6 +99,7 @@ class DetectionPanel(VTKObservationMixin):
         self.parameters = parameters
         for controller in (self.inputs, self.models, self.export):
             controller.setParameters(parameters)
+        self.onNodesChanged()
         self.addObserver(parameters.parameterNode, "ModifiedEvent", self.onParametersChanged)
         self._refreshed = parameters.inputVolume
         self.results.refresh(parameters.inputVolume)
@@ -111,6 +120,8 @@ class DetectionPanel(VTKObservationMixin):
         self.runner.close()
         self.unbindParameters()
         self.removeObservers()
+        self.views.close()
+        self.connections.close()
 
     def update(self) -> None:
         """Let the button say whether detection can start."""
@@ -125,18 +136,20 @@ class DetectionPanel(VTKObservationMixin):
             chosen = self.parameters.inputVolume
             if chosen is not self._refreshed:
                 self._refreshed = chosen
+                self.messages.say("")
                 self.results.refresh(chosen)
+            self.models.sayWhichRuns()
             self.update()
 
     def onDetectOrCancel(self) -> None:
         """The one button."""
-        with self.messages.plain():
+        with self.messages.action():
             if self.runner.running:
                 self.run.showCancelling()
                 self.runner.cancel()
                 return
             requests = self.inputs.requests(*self.models.engine_choice())
-            self.messages.say("")
+            self._failures, self._shown_result = [], False
             self.run.showRunning()
             self.runner.start(requests)
 
@@ -149,19 +162,34 @@ class DetectionPanel(VTKObservationMixin):
         if ending == "done":
             self.messages.log(_("The result of '{name}' is in the scene.").format(name=node.GetName()))
             with self.messages.plain():
+                self.inputs.hideResults()
                 self.results.refresh(node)
                 self.views.showResult(node)
+                self._shown_result = True
             return
-        self.messages.say(sentence)
+        self._failures.append(sentence)
+        self.messages.say(sentence, warns=True)
         if details:
             self.messages.log(details)
 
     def onRunEnded(self) -> None:
         """All volumes are through."""
         self.run.showIdle(self.inputs.problem() or self.models.problem())
+        self._sayWhatWasFound()
         printed = self.runner.worker.log.strip()
         if printed:
             self.messages.log(printed)
+
+    def _sayWhatWasFound(self) -> None:
+        """The end of a run in the message line: what was found, and what went wrong."""
+        if not self._shown_result:
+            return
+        found = self.findings.summary()
+        if self.findings.jumpToLargest():
+            found = _("{summary} The largest is shown.").format(summary=found)
+        if self.ui.warningsLabel.text:
+            found = _("{summary} Read the warnings below.").format(summary=found)
+        self.messages.say("\n".join([found, *self._failures]), warns=bool(self._failures))
 
     def onResultChosen(self) -> None:
         """Another result is to be shown."""
@@ -181,18 +209,28 @@ class DetectionPanel(VTKObservationMixin):
         """A finding was kept or rejected."""
         self.findings.show(self.results.node)
 
+    def onNodesChanged(self, caller: Any = None, event: Any = None) -> None:
+        """Nodes came or went: what may be chosen, and whether this is a first start."""
+        if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsBatchProcessing():
+            return
+        with self.messages.plain():
+            self.inputs.hideResults()
+            self.start.show(not self.inputs.hasScans())
+
     def onNodeRemoved(self, caller: Any, event: Any) -> None:
         """A node was deleted; it may be a scan or a part of a result."""
         if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsBatchProcessing():
             return
         with self.messages.plain():
-            self.results.refresh()
+            self.results.refresh(self.results.node, self.parameters.inputVolume if self.parameters else None)
+            self.onNodesChanged()
             self.update()
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """The scene is about to close: the run and all its files go."""
-        with self.messages.plain():
+        with self.messages.action():
             self.runner.sceneClosed()
+            self.views.sceneClosed()
             self.unbindParameters()
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:

@@ -148,9 +148,11 @@ def _new_color_node(scene: Scene) -> ColorNode:
         node.SetAttribute(COLOR_TABLE_ATTRIBUTE, "1")
         node.SetAttribute("Category", "Brain Anomaly")
         node.SetTypeToUser()
-        node.SetNumberOfColors(_COLORS)
-        for index, (red, green, blue) in enumerate(heat_colors()):
-            node.SetColor(index, f"heat {index}", float(red), float(green), float(blue), 1.0)
+        # Told once: every selector of the application looks at the scene again for each change of a node.
+        with slicer.util.NodeModify(node):
+            node.SetNumberOfColors(_COLORS)
+            for index, (red, green, blue) in enumerate(heat_colors()):
+                node.SetColor(index, f"heat {index}", float(red), float(green), float(blue), 1.0)
     return node
 
 

@@ -31,9 +31,9 @@ _VOLUME = "vtkMRMLScalarVolumeNode"
 # Role of a result, the MRML class that holds it, and the words that follow the input's name in its own.
 RESULT_KINDS: dict[str, tuple[str, str]] = {
     "anomaly_map": (_VOLUME, "anomaly map"),
-    "pseudo_healthy": (_VOLUME, "pseudo-healthy"),
+    "pseudo_healthy": (_VOLUME, "expected healthy"),
     "uncertainty": (_VOLUME, "uncertainty"),
-    "residual": (_VOLUME, "residual"),
+    "residual": (_VOLUME, "difference from expected"),
     "segmentation": ("vtkMRMLSegmentationNode", "anomalous regions"),
     "findings_table": ("vtkMRMLTableNode", "findings"),
     "profile_table": ("vtkMRMLTableNode", "slice profile"),
@@ -75,7 +75,7 @@ def ensure_node(input_node: VolumeNode, role: str) -> Node:
     """The result node in that role, created and linked if it is not there. A name given by the user stays."""
     node = result_node(input_node, role)
     if node is None:
-        class_name, words = RESULT_KINDS.get(role, (_VOLUME, f"{role.removeprefix(_COMPONENT)} evidence"))
+        class_name, words = RESULT_KINDS.get(role, (_VOLUME, f"{role.removeprefix(_COMPONENT)} map".replace("_", " ")))
         scene = input_node.GetScene()
         name = scene.GenerateUniqueName(f"{input_node.GetName()} {words}")
         node = scene.AddNewNodeByClass(class_name, name)

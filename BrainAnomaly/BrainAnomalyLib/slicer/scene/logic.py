@@ -42,7 +42,7 @@ from .scene_volumes import check_unchanged, is_right_handed, scan_from_node, vox
 from .segmentation import write_mask, write_segmentation
 from .stored_detection import detection_from_scene
 from .stored_structures import CachedRegions, remember_structures
-from .subject_hierarchy import place_beside
+from .subject_hierarchy import group_below, place_beside, remove_empty_group
 
 # How the engine is run: in this process, in a worker process, on another machine. It must not touch the scene.
 RunEngine = Callable[[Scan, str | None, DetectionOptions, Progress], Detection]
@@ -138,8 +138,11 @@ class BrainAnomalySceneLogic:
             if is_new:
                 self.removeResults(inputNode)
             raise
-        place_beside(inputNode, self.resultNodes(inputNode).present())
-        return self.resultNodes(inputNode)
+        nodes = self.resultNodes(inputNode)
+        components = list(nodes.components.values())
+        place_beside(inputNode, [node for node in nodes.present() if node not in components])
+        group_below(inputNode, components)
+        return nodes
 
     def setThreshold(self, node: VolumeNode, threshold: float, minimumMm3: float = 20.0) -> Findings:
         """Cut the anomaly map that is in the scene at another threshold: segment, table and display follow.
@@ -231,6 +234,7 @@ class BrainAnomalySceneLogic:
         with batch(scene):
             for role in result_roles(inputNode):
                 remove_result(inputNode, role)
+            remove_empty_group(inputNode)
             sweep_companions(scene)
             remove_color_node_if_unused(scene)
 
@@ -245,19 +249,19 @@ class BrainAnomalySceneLogic:
 
 
 class _CachedVolume:
-    """The map last cut, as the contiguous (i, j, k) array that makes moving the threshold quick."""
+    """The map last cut, as an (i, j, k) array of the scene's own memory order: masks of it need no turning."""
 
     def __init__(self) -> None:
         self._key: tuple[str, int] | None = None
         self._array: FloatArray = np.zeros((0, 0, 0), dtype=np.float32)
 
     def of(self, node: VolumeNode) -> FloatArray:
-        """The array of ``node``, copied again only if its voxels have changed since."""
+        """The array of ``node``, taken again only if its voxels have changed since."""
         image = node.GetImageData()
         # The address tells scenes apart, the time stamps tell contents apart; VTK never issues one twice.
         key = (image.__this__, max(image.GetMTime(), image.GetPointData().GetScalars().GetMTime()))
         if key != self._key:
-            self._key, self._array = key, np.ascontiguousarray(voxels(node), dtype=np.float32)
+            self._key, self._array = key, np.asarray(voxels(node), dtype=np.float32)
         return self._array
 
 
@@ -339,11 +343,11 @@ def _window(input_node: VolumeNode) -> tuple[float, float]:
 
 def _write_profile(detection: Detection, record: RunRecord, input_node: VolumeNode) -> None:
     table = ensure_node(input_node, "profile_table")
-    write_profile_table(table, detection.profile, record.default_threshold)
+    highest = write_profile_table(table, detection.profile, record.default_threshold)
     write_record(table, record)
     series = ensure_node(input_node, "normality_series"), ensure_node(input_node, "mean_anomaly_series")
     write_series(*series, table)
-    write_chart(ensure_node(input_node, "profile_chart"), series, f"Slice profile: {record.title}")
+    write_chart(ensure_node(input_node, "profile_chart"), series, highest)
 
 
 def _rewrite_findings(findings: Findings, rejected: frozenset[int], record: RunRecord, input_node: VolumeNode) -> None:

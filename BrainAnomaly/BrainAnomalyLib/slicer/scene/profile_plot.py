@@ -19,18 +19,21 @@ COLUMNS = (
 )
 _NORMALITY_COLOR = (0.35, 0.65, 0.95)
 _ANOMALY_COLOR = (0.95, 0.45, 0.10)
+# The part of the plot above the curves, where the legend stands.
+_ROOM_FOR_LEGEND = 0.4
 
 
-def write_profile_table(node: TableNode, profile: SliceProfile, default_threshold: float) -> None:
+def write_profile_table(node: TableNode, profile: SliceProfile, default_threshold: float) -> float:
     """Replace the rows of ``node`` by this profile, from inferior to superior.
 
     The mean anomaly is given in its own unit and as a multiple of the detector's default threshold; the multiple
-    shares an axis with the normality, whatever the unit.
+    shares an axis with the normality, whatever the unit. Returns the largest of these multiples.
     """
     relative = profile.mean_anomaly / default_threshold if default_threshold > 0 else profile.mean_anomaly * 0.0
     measured = (profile.position_mm, profile.normality, profile.mean_anomaly, relative)
     columns = (*measured, profile.absolute_normality, profile.brain_fraction)
     write_table(node, COLUMNS, [tuple(map(float, row)) for row in zip(*columns, strict=True)])
+    return float(max(relative, default=0.0))
 
 
 def write_series(normality: PlotSeriesNode, mean_anomaly: PlotSeriesNode, table: TableNode) -> None:
@@ -39,16 +42,19 @@ def write_series(normality: PlotSeriesNode, mean_anomaly: PlotSeriesNode, table:
     _write_series(mean_anomaly, table, RELATIVE, _ANOMALY_COLOR)
 
 
-def write_chart(node: PlotChartNode, series: tuple[PlotSeriesNode, ...], title: str) -> None:
-    """Show these series, and no others, in the chart."""
+def write_chart(node: PlotChartNode, series: tuple[PlotSeriesNode, ...], highest: float) -> None:
+    """Show these series, and no others, in the chart; ``highest`` is the largest of their values."""
     with slicer.util.NodeModify(node):
         node.RemoveAllPlotSeriesNodeIDs()
         for one in series:
             node.AddAndObservePlotSeriesNodeID(one.GetID())
-        node.SetTitle(title)
-        node.SetXAxisTitle("Template z (mm)")
-        node.SetYAxisTitle("Normality, mean anomaly / threshold")
+        # The name of the node says which scan; a longer title would not fit above the plot.
+        node.SetTitle("Slice profile")
+        node.SetXAxisTitle("Feet to head, template z (mm)")
+        node.SetYAxisTitle("Normality; map / threshold")
         node.SetLegendVisibility(True)
+        node.SetYAxisRangeAuto(False)
+        node.SetYAxisRange(0.0, (1.0 + _ROOM_FOR_LEGEND) * max(highest, 1.0))
 
 
 def _write_series(node: PlotSeriesNode, table: TableNode, column: str, color: tuple[float, float, float]) -> None:

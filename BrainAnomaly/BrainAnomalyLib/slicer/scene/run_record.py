@@ -16,6 +16,7 @@ from ...io.geometry import Affine, Grid
 from .color_table import display_maximum
 from .links import PREFIX, Node
 from .presets import thresholds_by_rate
+from .unit_words import short_unit
 
 RECORD_ATTRIBUTE = PREFIX + "run"
 
@@ -60,7 +61,7 @@ class RunRecord:
     @property
     def legend_title(self) -> str:
         """Title of the color legend: what the colors mean."""
-        return f"Anomaly ({self.unit})"
+        return f"Anomaly ({short_unit(self.unit)})"
 
     def template_from_world(self, grid: Grid, right_handed: bool) -> Affine:
         """4x4 map from world RAS mm to template RAS mm for where the voxels lie now.

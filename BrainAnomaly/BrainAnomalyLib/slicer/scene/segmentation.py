@@ -96,7 +96,7 @@ def _labelmap(mask: MaskArray, affine: Affine) -> Any:
     image = slicer.vtkOrientedImageData()
     box = _bounding_box(mask)
     image.SetExtent(*(limit for side in box for limit in (side.start, side.stop - 1)))
-    inside = np.ascontiguousarray(mask[box].transpose(2, 1, 0), dtype=np.uint8)
+    inside = np.ascontiguousarray(mask[box].transpose(2, 1, 0)).view(np.uint8)
     scalars = numpy_support.numpy_to_vtk(inside.ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
     scalars.SetName("ImageScalars")
     image.GetPointData().SetScalars(scalars)

@@ -39,8 +39,9 @@ def write_table(node: TableNode, columns: Sequence[Column], rows: Sequence[Seque
 def _add_column(node: TableNode, column: Column, values: list[object]) -> None:
     array = _ARRAYS[column.type]()
     array.SetName(column.name)
-    for value in values:
-        array.InsertNextValue(value)
+    array.SetNumberOfValues(len(values))
+    for row, value in enumerate(values):
+        array.SetValue(row, value)
     node.AddColumn(array)
     node.SetColumnTitle(column.name, column.title)
     node.SetColumnUnitLabel(column.name, column.unit)

@@ -18,8 +18,8 @@ from .loss_plot import ROLE_ATTRIBUTE
 
 _NAMES = {
     "image": "Training example scan",
-    "pseudo_healthy": "Training example pseudo-healthy",
-    "residual": "Training example residual",
+    "pseudo_healthy": "Training example expected healthy",
+    "residual": "Training example difference",
 }
 # The gray of a volume runs to this percentile of what is not background.
 _BRIGHTEST_PERCENT = 99.5

@@ -9,6 +9,7 @@ from typing import Any
 SETUP_HINT = "Open 'Setup' in this panel to install it."
 _MINUTE, _HOUR = 60.0, 3600.0
 _LONGEST_LINE = 300
+_LONGEST_NAME = 32
 
 
 def duration(seconds: float) -> str:
@@ -24,6 +25,12 @@ def size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}" if count < 10 * factor else f"{count / factor:.0f} {unit}"
     return f"{count} bytes"
+
+
+def short_name(name: str) -> str:
+    """A name that fits into a line of a panel: the middle of a long one is left out."""
+    half = _LONGEST_NAME // 2 - 1
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def error_sentence(event: Mapping[str, Any]) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ....detectors.registry import detector_for
 from ....models.store import NO_COHORT, Model, list_models
+from ..common.connections import Connections
 from ..common.messages import show_text
 from ..common.parameters import AUTOMATIC, BrainAnomalyParameterNode
 from ..common.plain_words import duration, size
@@ -17,12 +19,12 @@ from ..common.plain_words import duration, size
 class ModelChooser:
     """The combo box of models and the text below it."""
 
-    def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
+    def __init__(self, ui: Any, connections: Connections, changed: Callable[[], None]) -> None:
         self._ui, self._changed = ui, changed
         self._parameters: BrainAnomalyParameterNode | None = None
         self._models: tuple[Model, ...] = ()
         self.refresh()
-        ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChanged)
+        connections.of(ui.modelComboBox).connect("currentIndexChanged(int)", self.onModelChanged)
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -68,6 +70,10 @@ class ModelChooser:
         model = self.chosen()
         return "" if model is None else model.problem
 
+    def sayWhichRuns(self) -> None:
+        """Say in one sentence which model the button will run."""
+        show_text(self._ui.modelSentenceLabel, self._sentence())
+
     def engine_choice(self) -> tuple[str | None, Path | None]:
         """Detector and package for a run; None where the engine chooses by contrast."""
         model = self.chosen()
@@ -84,6 +90,18 @@ class ModelChooser:
     def _describe(self) -> None:
         model = self.chosen()
         show_text(self._ui.modelDescriptionLabel, self._automatic() if model is None else describe(model))
+        self.sayWhichRuns()
+
+    def _sentence(self) -> str:
+        model, contrast = self.chosen(), self._parameters.contrast if self._parameters else AUTOMATIC
+        if model is not None:
+            return str(_("Model: {title}.").format(title=model.title))
+        if contrast == AUTOMATIC:
+            return str(_("Model: by the contrast that the scan shows."))
+        suited: Any = contrast
+        key = detector_for(suited)
+        title = next((one.title for one in self._models if one.key == key), key)
+        return str(_("Model: {title}, as it suits {contrast}.").format(title=title, contrast=contrast))
 
     def _automatic(self) -> str:
         text = _("Takes the model that suits the contrast. There are models for: {contrasts}.")
@@ -102,8 +120,9 @@ def describe(model: Model) -> str:
         model.description,
         _("For: {contrasts}").format(contrasts=", ".join(model.contrasts)),
         _("Training cohort: {cohort}").format(cohort=cohort),
-        _("Size: {size}. License: {license}").format(size=size(model.size_bytes), license=model.license),
-        _("Measured time: {time}").format(time=_("not measured") if seconds is None else duration(seconds)),
+        _("Size: {size}").format(size=size(model.size_bytes)) if model.size_bytes else "",
+        _("License: {license}").format(license=model.license),
+        "" if seconds is None else _("Time for a scan: about {time}").format(time=duration(seconds)),
     )
     return "\n".join(line for line in lines if line)
 

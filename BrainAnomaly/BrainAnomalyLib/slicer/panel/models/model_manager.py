@@ -12,24 +12,32 @@ from slicer.i18n import tr as _
 
 from ....models.store import Model, delete_model, import_package, list_models, models_folder
 from ....packages.read import read_package
+from ..common.connections import Connections
 from ..common.messages import Messages, show_text
 from ..common.plain_words import size
+
+# The whole hash is in the log; it has no place where a line could break.
+_HASH_LETTERS = 16
 
 
 class ModelManager:
     """The table of models and its buttons; ``changed`` is called when models came or went."""
 
-    def __init__(self, ui: Any, messages: Messages, changed: Callable[[], None]) -> None:
+    def __init__(self, ui: Any, messages: Messages, connections: Connections, changed: Callable[[], None]) -> None:
         self._ui, self._messages, self._changed = ui, messages, changed
         self._models: tuple[Model, ...] = ()
-        headers = (_("Model"), _("Contrasts"), _("Size"), _("From"), _("State"))
+        headers = (_("Model"), _("For"), _("State"))
         ui.modelsTable.setColumnCount(len(headers))
         ui.modelsTable.setHorizontalHeaderLabels(headers)
-        ui.modelsTable.connect("itemSelectionChanged()", self.onSelectionChanged)
-        ui.importModelButton.connect("clicked()", self.onImport)
-        ui.verifyModelButton.connect("clicked()", self.onVerify)
-        ui.showModelsFolderButton.connect("clicked()", self.onShowFolder)
-        ui.deleteModelButton.connect("clicked()", self.onDelete)
+        header = ui.modelsTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        ui.modelsTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        connections.of(ui.modelsTable).connect("itemSelectionChanged()", self.onSelectionChanged)
+        connections.of(ui.importModelButton).connect("clicked()", self.onImport)
+        connections.of(ui.verifyModelButton).connect("clicked()", self.onVerify)
+        connections.of(ui.showModelsFolderButton).connect("clicked()", self.onShowFolder)
+        connections.of(ui.deleteModelButton).connect("clicked()", self.onDelete)
         self.refresh()
 
     def refresh(self) -> None:
@@ -47,6 +55,7 @@ class ModelManager:
     def onSelectionChanged(self) -> None:
         """Another model was chosen: some can be verified, only one's own can be deleted."""
         model = self._chosen()
+        show_text(self._ui.modelDetailsLabel, "" if model is None else _details(model))
         self._ui.verifyModelButton.enabled = model is not None and model.folder is not None
         own = model is not None and not model.embedded
         self._ui.deleteModelButton.enabled = own
@@ -62,7 +71,7 @@ class ModelManager:
 
     def importFrom(self, source: Path) -> None:
         """Take in a package (zip or folder), verified before it appears."""
-        with self._messages.plain():
+        with self._messages.action():
             with slicer.util.WaitCursor():
                 package = import_package(source)
             self._say(_("Imported {name}.").format(name=package.metadata["name"]))
@@ -74,14 +83,17 @@ class ModelManager:
         if model is None or model.folder is None:
             return
         show_text(self._ui.manageLabel, "")
-        with self._messages.plain():
+        with self._messages.action():
             with slicer.util.WaitCursor():
                 package = read_package(model.folder)
-            self._say(_("{name} is intact. SHA-256: {hash}").format(name=model.title, hash=package.identity))
+            text = _("{name} is intact. SHA-256: {hash}")
+            self._messages.log(text.format(name=model.title, hash=package.identity))
+            short = f"{package.identity[:_HASH_LETTERS]}…"
+            show_text(self._ui.manageLabel, text.format(name=model.title, hash=short))
 
     def onShowFolder(self) -> None:
         """Open the models folder."""
-        with self._messages.plain():
+        with self._messages.action():
             folder = models_folder()
             folder.mkdir(parents=True, exist_ok=True)
             self._say(_("Your models lie in {folder}").format(folder=folder))
@@ -94,7 +106,7 @@ class ModelManager:
             return
         question = _("Delete the model '{name}' from your models folder?").format(name=model.title)
         if slicer.util.confirmOkCancelDisplay(question):
-            with self._messages.plain():
+            with self._messages.action():
                 delete_model(model)
                 self._say(_("Deleted {name}.").format(name=model.title))
             self._reload()
@@ -113,7 +125,13 @@ class ModelManager:
 
 
 def _cells(model: Model) -> tuple[str, ...]:
-    place = _("BrainAnomaly") if model.embedded else _("your folder")
-    state = _("cannot be used") if model.problem else _("ready")
-    contrasts = ", ".join(model.contrasts)
-    return model.title, contrasts, "" if model.folder is None else size(model.size_bytes), place, state
+    state = _("unusable") if model.problem else _("ready")
+    return model.title, "\n".join(model.contrasts), state
+
+
+def _details(model: Model) -> str:
+    """What the table leaves out."""
+    if model.problem:
+        return model.problem
+    place = _("It comes with BrainAnomaly.") if model.embedded else _("It lies in your models folder.")
+    return f"{size(model.size_bytes)}. {place}" if model.size_bytes else str(place)

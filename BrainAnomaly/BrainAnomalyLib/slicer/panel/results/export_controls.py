@@ -15,25 +15,26 @@ from ....errors import OutputError
 from ....output.formats import FORMATS
 from ...scene.links import VolumeNode
 from ...scene.logic import BrainAnomalySceneLogic
+from ..common.connections import Connections
 from ..common.messages import Messages, show_text
 from ..common.parameters import BrainAnomalyParameterNode
 from .export_files import export_csv, export_format, export_volumes, is_from_dicom
 
 _BUTTONS = ("exportNiftiButton", "exportNrrdButton", "exportCsvButton")
-_COLUMNS = 3
+_COLUMNS = 2
 
 
 class ExportControls:
     """Writes the result that is shown. A path is text: path parameters are rewritten while a reader types."""
 
-    def __init__(self, ui: Any, logic: BrainAnomalySceneLogic, messages: Messages) -> None:
-        self._ui, self._logic, self._messages = ui, logic, messages
+    def __init__(self, ui: Any, logic: BrainAnomalySceneLogic, messages: Messages, connections: Connections) -> None:
+        self._ui, self._logic, self._messages, self._connections = ui, logic, messages, connections
         self._node: VolumeNode | None = None
         self._parameters: BrainAnomalyParameterNode | None = None
-        ui.exportFolderEdit.connect("currentPathChanged(QString)", self.onFolderChanged)
-        ui.exportNiftiButton.connect("clicked()", self.onNifti)
-        ui.exportNrrdButton.connect("clicked()", self.onNrrd)
-        ui.exportCsvButton.connect("clicked()", self.onCsv)
+        connections.of(ui.exportFolderEdit).connect("currentPathChanged(QString)", self.onFolderChanged)
+        connections.of(ui.exportNiftiButton).connect("clicked()", self.onNifti)
+        connections.of(ui.exportNrrdButton).connect("clicked()", self.onNrrd)
+        connections.of(ui.exportCsvButton).connect("clicked()", self.onCsv)
         self.formats = {name: self._button(name, place) for place, name in enumerate(FORMATS, len(_BUTTONS))}
 
     def setParameters(self, parameters: BrainAnomalyParameterNode | None) -> None:
@@ -85,7 +86,7 @@ class ExportControls:
         button = qt.QPushButton(_(FORMATS[name].title))
         button.objectName = f"export_{name}"
         self._ui.exportButtons.layout().addWidget(button, place // _COLUMNS, place % _COLUMNS)
-        button.connect("clicked()", partial(self.onFormat, name))
+        self._connections.of(button).connect("clicked()", partial(self.onFormat, name))
         return button
 
     def _csv(self, node: VolumeNode, folder: Path) -> list[Path]:
@@ -95,7 +96,7 @@ class ExportControls:
     def _export(self, write: Callable[[VolumeNode, Path], Sequence[Path]]) -> None:
         """Write into the chosen folder and say what was written."""
         show_text(self._ui.exportLabel, "")
-        with self._messages.plain():
+        with self._messages.action():
             folder = self._folder()
             if self._node is None or folder is None:
                 return

@@ -16,6 +16,7 @@ from ...scene.links import VolumeNode
 from ...scene.logic import BrainAnomalySceneLogic
 from ...scene.profile_plot import NORMALITY, POSITION, RELATIVE
 from ...scene.scene_volumes import is_right_handed, world_grid
+from ..common.connections import Connections
 
 _STRIP_HEIGHT = 24
 _SHADES = 64
@@ -26,11 +27,18 @@ _MIDDLE_X, _MIDDLE_Y = 0.0, -18.0
 class ProfileView:
     """The strip and the button of the plot."""
 
-    def __init__(self, ui: Any, logic: BrainAnomalySceneLogic, show_plot: Callable[[VolumeNode], Any]) -> None:
-        self._ui, self._logic, self._show_plot = ui, logic, show_plot
+    def __init__(
+        self,
+        ui: Any,
+        logic: BrainAnomalySceneLogic,
+        connections: Connections,
+        show_plot: Callable[[VolumeNode], Any],
+    ) -> None:
+        self._ui, self._logic, self._connections, self._show_plot = ui, logic, connections, show_plot
         self._node: VolumeNode | None = None
         self._levels: list[float] = []
-        self._connected: set[int] = set()
+        # IDs of plot view nodes: the objects that stand for their widgets in Python come and go.
+        self._connected: set[str] = set()
         table = ui.profileTable
         table.setRowCount(1)
         table.horizontalHeader().visible = False
@@ -38,8 +46,8 @@ class ProfileView:
         table.horizontalHeader().setMinimumSectionSize(1)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         table.setFixedHeight(_STRIP_HEIGHT + 4)
-        table.connect("cellClicked(int,int)", self.onCellClicked)
-        ui.profilePlotButton.connect("clicked()", self.onShowPlot)
+        connections.of(table).connect("cellClicked(int,int)", self.onCellClicked)
+        connections.of(ui.profilePlotButton).connect("clicked()", self.onShowPlot)
 
     def show(self, node: VolumeNode | None) -> None:
         """Show the profile of the result of ``node``."""
@@ -60,9 +68,11 @@ class ProfileView:
         if self._node is None:
             return
         widget = self._show_plot(self._node)
-        if widget is not None and id(widget) not in self._connected:
-            self._connected.add(id(widget))
-            widget.plotView().connect("dataSelected(vtkStringArray*,vtkCollection*)", self.onPointSelected)
+        identifier = "" if widget is None else str(widget.mrmlPlotViewNode().GetID())
+        if widget is not None and identifier not in self._connected:
+            self._connected.add(identifier)
+            view = self._connections.of(widget.plotView())
+            view.connect("dataSelected(vtkStringArray*,vtkCollection*)", self.onPointSelected)
 
     def onPointSelected(self, series: Any, selections: Any) -> None:
         """Points of the plot were selected: show the slice of the first."""
@@ -86,9 +96,10 @@ class ProfileView:
         table = self._ui.profileTable
         table.setColumnCount(len(self._levels))
         table.setRowHeight(0, _STRIP_HEIGHT)
+        colors = heat_colors(_SHADES)
         for index, level in enumerate(self._levels):
             item = qt.QTableWidgetItem("")
-            item.setBackground(qt.QBrush(_color(columns[RELATIVE], index)))
+            item.setBackground(qt.QBrush(_color(colors, columns[RELATIVE], index)))
             item.setToolTip(_slice_text(level, float(columns[NORMALITY][index]), float(columns[RELATIVE][index])))
             table.setItem(0, index, item)
 
@@ -101,13 +112,13 @@ def _profile(table: Any) -> dict[str, Any]:
     return {name: np.array(numpy_support.vtk_to_numpy(table.GetTable().GetColumnByName(name))) for name in names}
 
 
-def _color(values: Any, index: int) -> Any:
+def _color(colors: Any, values: Any, index: int) -> Any:
     """Heat color of a slice; the slice with the highest mean anomaly is white."""
     share = float(values[index]) / max(float(np.max(values)), 1e-9)
-    red, green, blue = heat_colors(_SHADES)[round(max(share, 0.0) * (_SHADES - 1))]
+    red, green, blue = colors[round(max(share, 0.0) * (_SHADES - 1))]
     return qt.QColor(round(255 * red), round(255 * green), round(255 * blue))
 
 
 def _slice_text(level: float, normality: float, relative: float) -> str:
-    text = _("Template z {level} mm: normality {normality}, mean anomaly {relative} of the threshold")
+    text = _("Height {level} mm in the template: normality {normality}, mean of the map {relative} × its threshold")
     return str(text.format(level=f"{level:.0f}", normality=f"{normality:.2f}", relative=f"{relative:.2f}"))

@@ -107,6 +107,7 @@ class DetectionRunner:
     def close(self) -> None:
         """Stop without a word, end the worker and remove all its files; for the end of the module."""
         self._timer.stop()
+        self._timer.disconnect("timeout()", self.poll)
         self._waiting = []
         self._close_submission()
         self.worker.close(at_once=True)
@@ -199,7 +200,8 @@ class DetectionRunner:
         return submission.request
 
     def _end(self) -> None:
-        """The run is over; the worker stays warm, and its death is still noticed."""
+        """The run is over. The worker stays warm; whether it still lives is looked up when the next run begins."""
+        self._timer.stop()
         self._listener.onRunEnded()
 
 

@@ -74,6 +74,7 @@ class Submission:
             "device": request.device,
             "minimum_mm3": request.minimum_mm3,
             "pictures": False,
+            "name": request.name,
         }
 
     def detection(self) -> Detection:
