@@ -11,6 +11,8 @@ import numpy as np
 from .detectors.protocol import Detector, Reconstruction, Score, ThresholdAdvice
 from .detectors.registry import detector_for, load_detector
 from .errors import OptionsError
+from .findings.changes import PriorDate, followed
+from .findings.contrasts_seen import with_contrasts
 from .findings.slice_profile import SliceProfile, slice_profile
 from .findings.table import Findings, find
 from .io.geometry import Affine, FloatArray, MaskArray
@@ -61,7 +63,8 @@ class Detection:
     scan's intensity units and None for detectors that score directly; ``anomaly`` is in the detector's unit, 0 where
     nothing was evaluated. ``profile`` has one entry per axial template slice. ``guard`` says whether the
     detector knows scans like this one, None for detectors without a calibration. ``components`` are the maps that a
-    combined detector's map is made of, by name.
+    combined detector's map is made of, by name; of an examination the evidence of each contrast. ``prior`` is an
+    earlier date of the same person that the findings were followed from.
     """
 
     scan: Scan
@@ -81,10 +84,13 @@ class Detection:
     warnings: tuple[str, ...] = field(default=())
     guard: Guard | None = None
     components: dict[str, FloatArray] = field(default_factory=dict)
+    prior: PriorDate | None = None
 
     def with_threshold(self, threshold: float, minimum_mm3: float) -> Detection:
         """The same maps cut at another threshold; only findings change, nothing is run again."""
-        findings = find(self.anomaly, self.scan.grid, self.template_from_native, threshold, minimum_mm3, self.residual)
+        how = self.scan.grid, self.template_from_native, threshold, minimum_mm3, self.residual
+        findings = find(self.anomaly, *how) if self.prior is None else followed(self.anomaly, self.prior, *how)
+        findings = with_contrasts(findings, self.components)
         return replace(self, findings=findings, threshold_source="chosen by the user")
 
 

@@ -13,6 +13,7 @@ from .components import connected_components
 
 Side = Literal["left", "right", "midline"]
 Looks = Literal["brighter", "darker", ""]
+Change = Literal["new", "growing", "stable", "shrinking", "gone", ""]
 _MIDLINE_HALF_WIDTH_MM = 3.0
 
 
@@ -22,7 +23,9 @@ class Finding:
 
     Volume in mL, peak and mean in the anomaly map's unit, centroid in the scan's RAS mm and in template mm, and the
     side by the template's midline. ``looks`` brighter or darker than expected, on the mean of the region; "" where
-    nothing says what to expect.
+    nothing says what to expect. ``contrasts`` of an examination that show it, bright (+) or dark (-), "" for one scan.
+    ``change`` since an earlier date, the volume then and the change of volume in mL and in percent of what was, None
+    where nothing was; "" and None without an earlier date.
     """
 
     id: int
@@ -33,6 +36,11 @@ class Finding:
     centroid_template: tuple[float, float, float]
     side: Side
     looks: Looks = ""
+    contrasts: str = ""
+    change: Change = ""
+    prior_ml: float | None = None
+    change_ml: float | None = None
+    change_percent: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """All entries as JSON values."""
@@ -69,16 +77,27 @@ def find(
     The seeds drop components of up to 20 voxels at 1 mm (Meissen et al.); here the limit is a volume, so that it
     means the same on every grid.
     """
+    labels = connected_components(anomaly > threshold, grid.voxel_volume_mm3, minimum_mm3)
+    rows = find_in(labels, anomaly, grid, template_from_native, residual)
+    return Findings(labels, rows, float(threshold), float(minimum_mm3))
+
+
+def find_in(
+    labels: NDArray[np.int32],
+    anomaly: FloatArray,
+    grid: Grid,
+    template_from_native: Affine,
+    residual: FloatArray | None = None,
+) -> tuple[Finding, ...]:
+    """A finding for every region of ``labels`` (i, j, k; 0 background, 1 to n); the other arguments are ``find``'s."""
     from scipy import ndimage
 
-    labels = connected_components(anomaly > threshold, grid.voxel_volume_mm3, minimum_mm3)
-    boxes = ndimage.find_objects(labels)
     rows = []
-    for index, box in enumerate(boxes, 1):
+    for index, box in enumerate(ndimage.find_objects(labels), 1):
         inside = labels[box] == index
-        looks = "" if residual is None else _looks(residual[box][inside])
+        looks: Looks = "" if residual is None else _looks(residual[box][inside])
         rows.append(_describe(index, box, inside, anomaly, grid, template_from_native, looks))
-    return Findings(labels, tuple(rows), float(threshold), float(minimum_mm3))
+    return tuple(rows)
 
 
 def _describe(
