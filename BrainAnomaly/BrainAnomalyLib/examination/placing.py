@@ -7,7 +7,7 @@ import numpy as np
 from ..io.geometry import Affine, inverse
 from ..preparation.pipeline import AlignedScan
 from ..preparation.space.pair_registration import BrainImage, nearest_rigid, register_pair
-from ..preparation.space.same_head import head_fit, require_same_head
+from ..preparation.space.same_head import require_same_head, surplus
 
 
 def placed(first: AlignedScan, other: AlignedScan) -> Affine:
@@ -19,7 +19,7 @@ def placed(first: AlignedScan, other: AlignedScan) -> Affine:
     center = one.grid.to_world(np.argwhere(one.mask)).mean(axis=0)
     by_template = other.registration.scan_from_template @ inverse(first.registration.scan_from_template)
     found = register_pair(one, two, [np.eye(4), nearest_rigid(by_template, center)], "rigid")
-    require_same_head(head_fit(one, two, found), first.scan.name, other.scan.name)
+    require_same_head(surplus(one, two, found), first.scan.name, other.scan.name)
     return found
 
 

@@ -24,6 +24,8 @@ WEIGHTS = {"FLAIR": 6.0, "T2w": 1.0, "T1w": 1.0, "PD": 1.0, JOINT: 3.0}
 # was not painted, is taken for T2w.
 _PARTS = ("FLAIR", "T2w", "T1w", JOINT)
 _CORRELATION = np.eye(4)
+# 1 mL of the 1500 mL of a brain, as the default thresholds of single contrasts are promised.
+DEFAULT_EVIDENCE = 3.2
 
 
 def map_evidence(values: FloatArray, by_rate: Mapping[float, float]) -> FloatArray:

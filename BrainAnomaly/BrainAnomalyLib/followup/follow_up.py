@@ -11,7 +11,7 @@ from ..errors import OptionsError
 from ..findings.changes import SMALLEST_MM3, PriorDate
 from ..io.geometry import FloatArray, Grid, inverse
 from ..preparation.space.pair_registration import BrainImage, nearest_rigid, register_pair
-from ..preparation.space.same_head import head_fit, require_same_head
+from ..preparation.space.same_head import require_same_head, surplus
 from ..progress import Progress, silent
 from .change_map import change_map
 from .halfway import Halfway, halfway_space, inside_both
@@ -33,7 +33,7 @@ def follow_up(now: Detection, before: Detection, progress: Progress = silent) ->
     center = later.grid.to_world(np.argwhere(later.mask)).mean(axis=0)
     by_template = inverse(before.template_from_native) @ now.template_from_native
     found = register_pair(later, earlier, [np.eye(4), nearest_rigid(by_template, center)], "rigid")
-    require_same_head(head_fit(later, earlier, found), now.scan.name, before.scan.name)
+    require_same_head(surplus(later, earlier, found), now.scan.name, before.scan.name)
     progress("Comparing both dates", 0.8)
     prior = _prior_date(now, before, later, earlier, halfway_space(later, found))
     result = replace(now, prior=prior).with_threshold(now.findings.threshold, now.findings.minimum_mm3)
