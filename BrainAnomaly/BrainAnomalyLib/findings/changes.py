@@ -64,10 +64,17 @@ def followed(
     return Findings(labels, tuple(rows), float(threshold), float(minimum_mm3))
 
 
-def changed_regions(growth: FloatArray, allowed: MaskArray, grid: Grid, smallest_ml: float) -> MaskArray:
-    """Where ``growth`` (i, j, k) is above ``REACH`` around a core above ``CORE``, in ``allowed`` voxels, of that size."""
-    labels = connected_components((growth > REACH) & allowed, grid.voxel_volume_mm3, 1000.0 * smallest_ml)
-    return np.isin(labels, np.unique(labels[(growth > CORE) & (labels > 0)])) & (labels > 0)
+def changed_regions(
+    growth: FloatArray,
+    allowed: MaskArray,
+    grid: Grid,
+    smallest_ml: float,
+    core: float = CORE,
+    reach: float = REACH,
+) -> MaskArray:
+    """Where ``growth`` (i, j, k) is above ``reach`` around a ``core``, in ``allowed`` voxels, by more than a size."""
+    labels = connected_components((growth > reach) & allowed, grid.voxel_volume_mm3, 1000.0 * smallest_ml)
+    return np.asarray(np.isin(labels, np.unique(labels[(growth > core) & (labels > 0)])) & (labels > 0))
 
 
 def _labels(same: MaskArray, changed: MaskArray, grid: Grid, minimum_mm3: float) -> NDArray[np.int32]:

@@ -20,7 +20,7 @@ _SPACING_MM, _SHAPE = 2.0, (84, 104, 92)
 _BINS = 32
 # Where the insides are compared with: 3 mm beside the place that was found.
 _BESIDE_MM = 3.0
-# Between the least of the pairs of one person (0.036) and the most of those of two (0.011): Testing/benchmarks/pairs.py.
+# Between the least for one person (0.036) and the most for two (0.011), Testing/benchmarks/pairs.py.
 LEAST_SURPLUS = 0.02
 
 
