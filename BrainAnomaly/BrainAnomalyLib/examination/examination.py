@@ -32,7 +32,7 @@ _FEWEST = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class Seen:
     """What one contrast shows: its detection on its own grid, and where that lies relative to the first scan."""
 
     contrast: Contrast
@@ -59,18 +59,18 @@ def detect_examination(
         raise OptionsError("An examination needs at least two contrasts.", "Give one more scan, or detect in one.")
     seen = _all_seen(scans, options, progress, load)
     progress("Pooling the contrasts", 0.95)
-    result = _pooled_detection(seen, options)
+    result = pooled_detection(seen, options.minimum_mm3, options.threshold)
     progress("Finished", 1.0)
     return result
 
 
-def _all_seen(scans: Sequence[Scan], options: DetectionOptions, progress: Progress, load: Loader) -> list[_Seen]:
+def _all_seen(scans: Sequence[Scan], options: DetectionOptions, progress: Progress, load: Loader) -> list[Seen]:
     aligners = [
         Aligner(scan, options.brain_mask if number == 0 else None, options.brain_mask_method)
         for number, scan in enumerate(scans)
     ]
     contrasts = _contrasts(aligners, part(progress, 0.0, 0.25))
-    found: list[_Seen] = []
+    found: list[Seen] = []
     for number, (aligner, contrast) in enumerate(zip(aligners, contrasts, strict=True)):
         way = part(progress, *(0.25 + 0.7 * place / len(scans) for place in (number, number + 1)))
         found.append(_seen(aligner, contrast, found[0].aligned if found else None, options, way, load))
@@ -101,7 +101,7 @@ def _seen(
     options: DetectionOptions,
     progress: Progress,
     load: Loader,
-) -> _Seen:
+) -> Seen:
     detector = load(suited_detector(aligner))
     aligned, own_from_first = aligner.by(detector.recipe), np.eye(4)
     if not detector.threshold_for(contrast).by_false_positive_rate:
@@ -112,10 +112,11 @@ def _seen(
         onto = own_from_first @ first.registration.scan_from_template
         aligned = replace(aligned, registration=replace(aligned.registration, scan_from_template=onto))
     own = replace(options, threshold=None)
-    return _Seen(contrast, detect_aligned(aligned, detector, own, part(progress, 0.0, 1.0)), aligned, own_from_first)
+    return Seen(contrast, detect_aligned(aligned, detector, own, part(progress, 0.0, 1.0)), aligned, own_from_first)
 
 
-def _pooled_detection(seen: Sequence[_Seen], options: DetectionOptions) -> Detection:
+def pooled_detection(seen: Sequence[Seen], minimum_mm3: float, threshold: float | None) -> Detection:
+    """One detection of all contrasts, on the grid of the first; ``threshold`` None for the default."""
     first = seen[0].detection
     mask, grid = first.brain_mask, first.scan.grid
     evidence = {one.contrast: np.where(mask, _evidence(one, first), 0.0).astype(np.float32) for one in seen}
@@ -125,15 +126,15 @@ def _pooled_detection(seen: Sequence[_Seen], options: DetectionOptions) -> Detec
     anomaly = pooled_map(evidence, fields)
     signs = {one.contrast: _sign(one, first) for one in seen}
     signed = {name: values * signs.get(name, np.float32(1.0)) for name, values in evidence.items()}
-    threshold = DEFAULT_EVIDENCE if options.threshold is None else options.threshold
-    findings = find(anomaly, grid, first.template_from_native, threshold, options.minimum_mm3, first.residual)
+    limit = DEFAULT_EVIDENCE if threshold is None else threshold
+    findings = find(anomaly, grid, first.template_from_native, limit, minimum_mm3, first.residual)
     return replace(
         first,
         anomaly=anomaly,
         findings=with_contrasts(findings, signed),
         profile=_profile(anomaly, first),
         detector=_description(seen),
-        threshold_source=_SOURCE if options.threshold is None else "chosen by the user",
+        threshold_source=_SOURCE if threshold is None else "chosen by the user",
         warnings=_warnings(seen),
         components=signed,
     )
@@ -152,19 +153,19 @@ def pooled_map(evidence: Mapping[str, FloatArray], fields: Mapping[str, MaskArra
     return found
 
 
-def _evidence(one: _Seen, first: Detection) -> FloatArray:
+def _evidence(one: Seen, first: Detection) -> FloatArray:
     """The contrast's evidence on the first scan's grid."""
     rates = {float(rate): value for rate, value in one.detection.detector["thresholds_by_rate"].items()}
     return _moved(map_evidence(one.detection.anomaly, rates), one, first)
 
 
-def _field(one: _Seen, first: Detection) -> MaskArray:
+def _field(one: Seen, first: Detection) -> MaskArray:
     """Where the contrast's scan reaches on the first one's grid."""
     everywhere = np.ones(one.detection.scan.grid.shape, dtype=np.float32)
     return np.asarray(_moved(everywhere, one, first) > 0.5)
 
 
-def _sign(one: _Seen, first: Detection) -> FloatArray:
+def _sign(one: Seen, first: Detection) -> FloatArray:
     """1 where the contrast looks brighter than expected or as bright, -1 where darker."""
     residual = one.detection.residual
     if residual is None:
@@ -172,7 +173,7 @@ def _sign(one: _Seen, first: Detection) -> FloatArray:
     return np.where(_moved(residual, one, first) < 0.0, -1.0, 1.0).astype(np.float32)
 
 
-def _joint(seen: Sequence[_Seen], fields: Mapping[str, MaskArray], mask: MaskArray) -> FloatArray:
+def _joint(seen: Sequence[Seen], fields: Mapping[str, MaskArray], mask: MaskArray) -> FloatArray:
     """How unusual all intensities are together, where every scan reaches."""
     first = seen[0].detection
     inside = np.logical_and.reduce([mask, *fields.values()])
@@ -182,7 +183,7 @@ def _joint(seen: Sequence[_Seen], fields: Mapping[str, MaskArray], mask: MaskArr
     return joint_evidence(images, inside, first.scan.grid, first.template_from_native)
 
 
-def _moved(volume: FloatArray, one: _Seen, first: Detection) -> FloatArray:
+def _moved(volume: FloatArray, one: Seen, first: Detection) -> FloatArray:
     """A volume of one contrast on the first scan's grid."""
     grid, onto = one.detection.scan.grid, first.scan.grid
     if one.detection is first:
@@ -200,7 +201,7 @@ def _profile(anomaly: FloatArray, first: Detection) -> Any:
     return slice_profile(moved, np.asarray(brain), positions)
 
 
-def _description(seen: Sequence[_Seen]) -> dict[str, Any]:
+def _description(seen: Sequence[Seen]) -> dict[str, Any]:
     first = seen[0].detection.detector
     return {
         "name": NAME,
@@ -218,6 +219,6 @@ def _description(seen: Sequence[_Seen]) -> dict[str, Any]:
     }
 
 
-def _warnings(seen: Sequence[_Seen]) -> tuple[str, ...]:
+def _warnings(seen: Sequence[Seen]) -> tuple[str, ...]:
     """Of every contrast, named."""
     return tuple(f"{one.contrast}: {text}" for one in seen for text in one.detection.warnings)

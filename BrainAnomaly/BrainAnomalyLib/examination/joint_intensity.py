@@ -18,7 +18,7 @@ from ..preparation.space.template import load_template
 
 _PASSES = 6
 # The template's tissues are blurred by what an affine registration leaves, and nothing is impossible anywhere.
-_PRIOR_BLUR_VOXELS, _LEAST_PRIOR = 1.5, 0.02
+_PRIOR_BLUR_MM, _LEAST_PRIOR = 1.5, 0.02
 _SURE_PRIOR = 0.8
 # Noise of single voxels is not what counts; a voxel further off than that is an outlier (squared, and for each
 # contrast more).
@@ -52,9 +52,10 @@ def _priors(inside: MaskArray, grid: Grid, template_from_world: Array) -> FloatA
     """Probability of each tissue (tissue, voxel of ``inside``) by the template."""
     from scipy import ndimage
 
-    template = load_template("template_1mm")
+    template = load_template("template_2mm")
     tissues = (template.white_matter, template.gray_matter, template.cerebrospinal_fluid)
-    blurred = (ndimage.gaussian_filter(tissue, _PRIOR_BLUR_VOXELS) for tissue in tissues)
+    width = _PRIOR_BLUR_MM / template.grid.spacing[0]
+    blurred = (ndimage.gaussian_filter(tissue, width) for tissue in tissues)
     moved = np.stack([resample(tissue, template.grid, grid, template_from_world)[inside] for tissue in blurred])
     return np.asarray((moved + _LEAST_PRIOR) / (moved + _LEAST_PRIOR).sum(axis=0), dtype=np.float32)
 
