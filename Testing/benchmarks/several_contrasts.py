@@ -7,7 +7,8 @@
   of FLAIR and of the joint intensities. ``pooling._CORRELATION`` comes from it.
 - real: MSLUB patient19, on which no weight was chosen, and the glioma of ``tumor_four_contrasts``, on which they were:
   ``pooling.WEIGHTS`` are the best there of those that are no worse than the best single contrast on painted heads; AP
-  by weights for the glioma. False positives are counted where the pooled map is as sensitive as the best single one at its default threshold.
+  by weights for the glioma. False positives are counted where each map is as sensitive as the best single one at its
+  default threshold. Single contrasts are read off the examination, on the grid of the FLAIR.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), str(ROOT / "Testing")]
 
-from BrainAnomalyLib.detection import Detection, detect
+from BrainAnomalyLib.detection import Detection
 from BrainAnomalyLib.evaluation.voxels import average_precision, ranking
 from BrainAnomalyLib.examination import pooling
 from BrainAnomalyLib.examination.examination import detect_examination
@@ -56,14 +58,14 @@ Parts = Mapping[str, np.ndarray]
 def painted_parts(head: PaintedHead) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Evidence of each contrast and of all intensities inside the brain, and the lesions there."""
     found, mask = detected(head), head.aligned["FLAIR"].brain.mask
-    parts = {name: map_evidence(one.anomaly, rates(one))[mask] for name, one in found.items()}
+    parts = {name: map_evidence(one.anomaly, rates(one.detector))[mask] for name, one in found.items()}
     images, onto = [head.aligned[name].image for name in CONTRASTS], found["FLAIR"].template_from_native
     return parts | {JOINT: joint_evidence(images, mask, head.grid, onto)[mask]}, head.lesions[mask]
 
 
-def rates(found: Detection) -> dict[float, float]:
-    """Thresholds of a detection's map by the part of healthy voxels above them."""
-    return {float(rate): value for rate, value in found.detector["thresholds_by_rate"].items()}
+def rates(detector: Mapping[str, Any]) -> dict[float, float]:
+    """Thresholds of a detector's map by the part of healthy voxels above them."""
+    return {float(rate): value for rate, value in detector["thresholds_by_rate"].items()}
 
 
 def report_painted(data: Path, count: int) -> None:
@@ -107,31 +109,37 @@ def _sum(parts: Parts, flair: float, joint: float) -> np.ndarray:
 
 def report_real(data: Path) -> None:
     """Print single contrasts and all together."""
-    print("| Scan | Map | AP | mL false at the same sensitivity | mL found at its default threshold | Dice there |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| Scan | Map | AP | mL false at the same sensitivity | Dice at its default threshold |\n|---|---|---|---|---|"
+    )
     for name, (truth_file, files) in REAL.items():
         scans = [read_scan(data / file, contrast) for contrast, file in files.items()]
-        truth = read_mask(data / truth_file, scans[0])
-        maps = {scan.contrast: detect(scan) for scan in scans}
-        maps |= {"together": detect_examination(scans)}
-        inside = maps["FLAIR"].brain_mask
-        best = max(files, key=lambda contrast: ap(truth[inside], maps[contrast].anomaly[inside]))
-        marked = maps[best].anomaly > maps[best].findings.threshold
-        sensitivity = np.count_nonzero(marked & truth & inside) / np.count_nonzero(truth & inside)
-        for title, found in maps.items():
-            print(f"| {name} | {title} | {_row(found, truth, inside, sensitivity)} |", flush=True)
+        found, truth = detect_examination(scans), read_mask(data / truth_file, scans[0])
+        inside, volume = found.brain_mask, found.scan.grid.voxel_volume_mm3 / 1000.0
+        parts = {title: np.abs(part)[inside] for title, part in found.components.items()}
+        maps, lesion = {**parts, "together": found.anomaly[inside]}, truth[inside]
+        limits = default_evidence(found) | {"together": DEFAULT_EVIDENCE}
+        best = max(files, key=lambda contrast: ap(lesion, maps[contrast]))
+        sensitivity = np.mean(maps[best][lesion] > limits[best])
+        for title in (*files, "together"):
+            false = np.count_nonzero((maps[title] >= np.quantile(maps[title][lesion], 1.0 - sensitivity)) & ~lesion)
+            dice = _dice(maps[title] > limits[title], lesion)
+            print(
+                f"| {name} | {title} | {ap(lesion, maps[title]):.4f} | {false * volume:.2f} | {dice:.3f} |", flush=True
+            )
+        print(f"{name}: {len(found.findings.table)} findings, {found.findings.total_ml:.1f} mL")
         if name == CHOSEN_ON:
-            parts = {title: np.abs(part)[inside] for title, part in maps["together"].components.items()}
-            report_weights([(parts, truth[inside])])
+            report_weights([(parts, lesion)])
 
 
-def _row(found: Detection, truth: np.ndarray, inside: np.ndarray, sensitivity: float) -> str:
-    volume = found.scan.grid.voxel_volume_mm3 / 1000.0
-    limit = np.quantile(found.anomaly[truth & inside], 1.0 - sensitivity)
-    false = np.count_nonzero((found.anomaly >= limit) & ~truth & inside) * volume
-    labels = found.findings.labels > 0
-    dice = 2.0 * np.count_nonzero(labels & truth) / (np.count_nonzero(labels) + np.count_nonzero(truth))
-    return f"{ap(truth[inside], found.anomaly[inside]):.3f} | {false:.1f} | {found.findings.total_ml:.1f} | {dice:.3f}"
+def default_evidence(found: Detection) -> dict[str, float]:
+    """Evidence of each contrast's own default threshold."""
+    facts = {row["contrast"]: row["detector"] for row in found.detector["contrasts"]}
+    return {name: float(map_evidence(np.float32(one["default_threshold"]), rates(one))) for name, one in facts.items()}
+
+
+def _dice(marked: np.ndarray, truth: np.ndarray) -> float:
+    return 2.0 * float(np.count_nonzero(marked & truth)) / float(np.count_nonzero(marked) + np.count_nonzero(truth))
 
 
 def main() -> None:
