@@ -107,7 +107,7 @@ def detect(
     like. ``load`` makes a detector of a name. Raises BrainAnomalyError in plain words, ScanError for a brain mask that
     does not fit the scan.
     """
-    options = _for_scan((options or DetectionOptions()).checked(), scan)
+    options = options_for((options or DetectionOptions()).checked(), scan)
     way = part(progress, 0.0, ALIGNED_FRACTION)
     aligner = Aligner(scan, options.brain_mask, options.brain_mask_method, way)
     guessed = detector is None and scan.contrast == "unknown"
@@ -121,7 +121,7 @@ def suited_detector(aligner: Aligner) -> str:
     return detector_for(given if given != "unknown" else contrast_of(aligner.by(Recipe())).contrast)
 
 
-def _for_scan(options: DetectionOptions, scan: Scan) -> DetectionOptions:
+def options_for(options: DetectionOptions, scan: Scan) -> DetectionOptions:
     """The options with a brain mask that fits the scan. Raises ScanError."""
     if options.brain_mask is None:
         return options

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..detection import Detection, DetectionOptions, Loader, detect_aligned, suited_detector
+from ..detection import Detection, DetectionOptions, Loader, detect_aligned, options_for, suited_detector
 from ..detectors.registry import load_detector
 from ..errors import OptionsError
 from ..findings.contrasts_seen import with_contrasts
@@ -57,6 +57,7 @@ def detect_examination(
     options = (options or DetectionOptions()).checked()
     if len(scans) < 2:
         raise OptionsError("An examination needs at least two contrasts.", "Give one more scan, or detect in one.")
+    options = options_for(options, scans[0])
     seen = _all_seen(scans, options, progress, load)
     progress("Pooling the contrasts", 0.95)
     result = pooled_detection(seen, options.minimum_mm3, options.threshold)
