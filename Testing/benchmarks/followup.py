@@ -27,19 +27,19 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "BrainAnomaly")]
 
 from BrainAnomalyLib.detection import Detection, detect
-from BrainAnomalyLib.findings.changes import CORE, LEAST_MAP, REACH, changed_regions
+from BrainAnomalyLib.findings.changes import CORE, REACH, changed
 from BrainAnomalyLib.followup.follow_up import follow_up
 from BrainAnomalyLib.io.geometry import LPS_FROM_RAS, Affine, apply_affine, inverse
 from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.io.volumes import read_array, read_scan
 from BrainAnomalyLib.output.folder import SUMMARY, read_results, write_results
 
-PATIENTS = ("patient03", "patient12")
-CORES, REACHES, MAPS, SIZES = (4.0, 5.0, 6.0), (1.7, 2.3), (0.15, 0.3), (8.0, 15.0)
+PATIENTS, STUDIES = ("patient03", "patient12"), ("study2", "study1")
+CORES, REACHES, SIZES = (4.0, 5.0, 6.0), (1.5, 2.0), (8.0, 15.0)
 SIZE_CLASSES_MM3 = ((0.0, 25.0), (25.0, 50.0), (50.0, 100.0), (100.0, np.inf))
 _TURN_DEGREES, _NOISE = 5.0, 0.03
 _WHOLE = np.ones((3, 3, 3))
-Settings = tuple[float, float, float, float]
+Settings = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +86,10 @@ def truth_of(data: Path, patient: str, now: Detection) -> Truth:
 
 
 def regions(now: Detection, settings: Settings) -> np.ndarray:
-    """Changed voxels by ``settings`` (core, reach, part of the threshold, smallest mm3): 1 more, -1 less."""
+    """Changed voxels by ``settings`` (core, reach, smallest mm3): 1 more, -1 less."""
     assert now.prior is not None
-    core, reach, least_map, smallest = settings
-    limit, how = least_map * now.findings.threshold, (now.scan.grid, smallest / 1000.0, core, reach)
-    more = changed_regions(now.prior.growth, now.anomaly > limit, *how)
-    less = changed_regions(-now.prior.growth, now.prior.anomaly > limit, *how)
+    core, reach, smallest = settings
+    more, less = changed(now.anomaly, now.prior, now.scan.grid, now.findings.threshold, core, reach, smallest / 1000.0)
     return more.astype(np.int8) - less.astype(np.int8)
 
 
@@ -135,13 +133,13 @@ def score(truth: Truth, now: Detection, settings: Settings) -> Score:
 
 def all_settings() -> Iterator[Settings]:
     """Every setting that is tried."""
-    return ((a, b, c, d) for a in CORES for b in REACHES for c in MAPS for d in SIZES)
+    return ((core, reach, size) for core in CORES for reach in REACHES for size in SIZES)
 
 
 def shipped(now: Detection) -> Settings:
     """Those of the program."""
     assert now.prior is not None
-    return CORE, REACH, LEAST_MAP, 1000.0 * now.prior.smallest_ml
+    return CORE, REACH, 1000.0 * now.prior.smallest_ml
 
 
 def report_truth(data: Path, cache: Path) -> None:
@@ -152,7 +150,7 @@ def report_truth(data: Path, cache: Path) -> None:
         cases[patient] = now, truth_of(data, patient, now)
     tried = {name: {how: score(truth, now, how) for how in all_settings()} for name, (now, truth) in cases.items()}
     print(
-        "| Patient | Core, reach, map, mm3 | Regions, right | Found | F1 | Direction right | By size |\n"
+        "| Patient | Core, reach, mm3 | Regions, right | Found | F1 | Direction right | By size |\n"
         "|---|---|---|---|---|---|---|"
     )
     for patient, (now, truth) in cases.items():
@@ -204,11 +202,11 @@ def report_repeated(data: Path, cache: Path) -> None:
     """Print what is left between a scan and itself, by how large a core and a region must be."""
     print("| Scan | Changed regions by the program's settings | by core and smallest mm3 |\n|---|---|---|")
     for patient in PATIENTS:
-        for study in ("study1", "study2"):
+        for study in STUDIES:
             before = detection(data, cache, patient, study)
             now = follow_up(before, turned(before, seed=1))
             counts = {
-                (core, size): ndimage.label(regions(now, (core, 2.0, 0.3, size)) != 0, structure=_WHOLE)[1]
+                (core, size): ndimage.label(regions(now, (core, REACH, size)) != 0, structure=_WHOLE)[1]
                 for core in CORES
                 for size in SIZES
             }
@@ -222,7 +220,7 @@ def report_inserted(data: Path, cache: Path, count: int = 40) -> None:
     shapes = np.split(stored["voxels"], stored["offsets"][1:-1])
     print("| Scan | Put in, found, right direction by size | Other regions |\n|---|---|---|")
     for patient in PATIENTS:
-        for study in ("study1", "study2"):
+        for study in STUDIES:
             print(
                 f"| {patient} {study} | {_inserted(detection(data, cache, patient, study), shapes, stored, count)} |",
                 flush=True,

@@ -69,6 +69,13 @@ def test_maps_that_differ_without_a_change_of_the_scan_are_stable() -> None:
     assert {row.change for row in followed(now, still, GRID, np.eye(4), THRESHOLD).table} == {"stable"}
 
 
+def test_a_lesion_that_both_dates_mark_and_that_shines_brighter_has_not_grown() -> None:
+    now, before, growth = (np.zeros(SHAPE, dtype=np.float32) for _ in range(3))
+    now[cube(2)], before[cube(2)], growth[cube(2)] = 5.0, 3.0, 8.0
+    (row,) = followed(now, PriorDate("earlier", before, before, growth, SMALLEST_ML), GRID, np.eye(4), THRESHOLD).table
+    assert (row.change, row.change_ml, row.volume_ml) == ("stable", 0.0, pytest.approx(0.064))
+
+
 def test_labels_hold_what_a_finding_covers_at_either_date() -> None:
     found = followed(*maps()[:1], maps()[1], GRID, np.eye(4), THRESHOLD)
     gone = next(row for row in found.table if row.change == "gone")
@@ -83,5 +90,8 @@ def test_a_change_needs_a_core_a_size_and_a_map_that_speaks() -> None:
     assert not changed_regions(growth, everywhere, GRID, SMALLEST_ML).any()
     growth[4, 9, 9] = CORE + 0.5
     assert np.count_nonzero(changed_regions(growth, everywhere, GRID, SMALLEST_ML)) == 64
+    growth[4, 9, 9] = 40.0
+    assert np.count_nonzero(changed_regions(growth, everywhere, GRID, SMALLEST_ML)) == 1
+    assert np.count_nonzero(changed_regions(growth, everywhere, GRID, SMALLEST_ML, marked=everywhere)) == 64
     assert not changed_regions(growth, everywhere, GRID, 0.064).any()
     assert not changed_regions(growth, ~everywhere, GRID, SMALLEST_ML).any()

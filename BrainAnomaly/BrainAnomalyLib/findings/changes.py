@@ -16,11 +16,14 @@ from ..io.geometry import Affine, FloatArray, Grid, MaskArray
 from .components import connected_components
 from .table import Change, Finding, Findings, find_in
 
-# Chosen on simulated changes, Testing/benchmarks/followup.py --part settings: a region has a core of so many spreads
-# and reaches as far as the change is more than that; the map of the worse date is at least this part of the threshold.
+# Chosen on patient 12 of MSLUB's two dates, Testing/benchmarks/followup.py --part truth: a region has a core of so many
+# spreads and reaches as far as the change is more than that; the map of the worse date is at least this part of the
+# threshold.
 CORE, REACH, LEAST_MAP = 5.0, 2.0, 0.3
 # Repeated scans of an unchanged head leave no region as large, Testing/benchmarks/followup.py --part repeated.
 SMALLEST_MM3 = 15.0
+# A region ends where the change has fallen to this part of its peak: about where a blurred border lies.
+_OF_PEAK = 0.4
 # What is at most this part of what came or went is its rim.
 _RIM = 0.25
 
@@ -52,16 +55,32 @@ def followed(
 
     The labels hold what a finding covers at either date. Everything else is as in ``findings.table.find``.
     """
-    grown = changed_regions(prior.growth, anomaly > LEAST_MAP * threshold, grid, prior.smallest_ml)
-    shrunk = changed_regions(-prior.growth, prior.anomaly > LEAST_MAP * threshold, grid, prior.smallest_ml)
-    shrunk &= ~grown
+    both = (anomaly > threshold) & (prior.anomaly > threshold)
+    grown, shrunk = (part & ~both for part in changed(anomaly, prior, grid, threshold))
     same = (anomaly > threshold) | ((anomaly + prior.anomaly) / 2.0 > threshold)
-    same &= ~(grown | shrunk)
+    same = both | (same & ~(grown | shrunk))
     labels = _labels(same, grown | shrunk, grid, minimum_mm3)
     found = find_in(labels, np.maximum(anomaly, prior.anomaly), grid, template_from_native, residual)
     volumes = [_volumes(labels, part, len(found), grid) for part in (same, grown, shrunk)]
     rows = [_row(row, *(float(part[row.id]) for part in volumes)) for row in found]
     return Findings(labels, tuple(rows), float(threshold), float(minimum_mm3))
+
+
+def changed(
+    anomaly: FloatArray,
+    prior: PriorDate,
+    grid: Grid,
+    threshold: float,
+    core: float = CORE,
+    reach: float = REACH,
+    smallest_ml: float | None = None,
+) -> tuple[MaskArray, MaskArray]:
+    """Where the later date is more abnormal than ``prior``, and where it is less (both i, j, k on ``grid``)."""
+    marked, before = anomaly > threshold, prior.anomaly > threshold
+    how = grid, prior.smallest_ml if smallest_ml is None else smallest_ml, core, reach
+    more = changed_regions(prior.growth, anomaly > LEAST_MAP * threshold, *how, marked & ~before)
+    less = changed_regions(-prior.growth, prior.anomaly > LEAST_MAP * threshold, *how, before & ~marked)
+    return more, less & ~more
 
 
 def changed_regions(
@@ -71,10 +90,22 @@ def changed_regions(
     smallest_ml: float,
     core: float = CORE,
     reach: float = REACH,
+    marked: MaskArray | None = None,
 ) -> MaskArray:
-    """Where ``growth`` (i, j, k) is above ``reach`` around a ``core``, in ``allowed`` voxels, by more than a size."""
+    """Where ``growth`` (i, j, k) is above ``reach`` around a ``core``, in ``allowed`` voxels, by more than a size.
+
+    A region ends where the change falls to a part of its peak, or where the voxels end that are ``marked``.
+    """
+    from scipy import ndimage
+
     labels = connected_components((growth > reach) & allowed, grid.voxel_volume_mm3, 1000.0 * smallest_ml)
-    return np.asarray(np.isin(labels, np.unique(labels[(growth > core) & (labels > 0)])) & (labels > 0))
+    count = int(labels.max(initial=0))
+    if count == 0:
+        return labels > 0
+    peaks = np.concatenate([[0.0], ndimage.maximum(growth, labels, np.arange(1, count + 1))])
+    real = (peaks > core)[labels]
+    strong = growth > _OF_PEAK * peaks[labels]
+    return np.asarray(real & (strong if marked is None else strong | marked))
 
 
 def _labels(same: MaskArray, changed: MaskArray, grid: Grid, minimum_mm3: float) -> NDArray[np.int32]:
