@@ -107,12 +107,13 @@ def _sum(parts: Parts, flair: float, joint: float) -> np.ndarray:
     return np.asarray(sum(weights[name] * values for name, values in parts.items()))
 
 
-def report_real(data: Path) -> None:
+def report_real(data: Path, names: Sequence[str]) -> None:
     """Print single contrasts and all together."""
     print(
         "| Scan | Map | AP | mL false at the same sensitivity | Dice at its default threshold |\n|---|---|---|---|---|"
     )
-    for name, (truth_file, files) in REAL.items():
+    for name in names:
+        truth_file, files = REAL[name]
         scans = [read_scan(data / file, contrast) for contrast, file in files.items()]
         found, truth = detect_examination(scans), read_mask(data / truth_file, scans[0])
         inside, volume = found.brain_mask, found.scan.grid.voxel_volume_mm3 / 1000.0
@@ -146,6 +147,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", action="append", choices=("painted", "real"), help="default: both")
+    parser.add_argument("--scan", action="append", choices=tuple(REAL), help="of the real ones (default: all)")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--count", type=int, default=1, help="painted heads")
     chosen = parser.parse_args()
@@ -153,7 +155,7 @@ def main() -> None:
         if part == "painted":
             report_painted(chosen.data, chosen.count)
         else:
-            report_real(chosen.data)
+            report_real(chosen.data, chosen.scan or tuple(REAL))
 
 
 if __name__ == "__main__":
