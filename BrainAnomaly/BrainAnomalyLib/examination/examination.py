@@ -14,7 +14,7 @@ from ..errors import OptionsError
 from ..findings.contrasts_seen import with_contrasts
 from ..findings.slice_profile import slice_profile
 from ..findings.table import find
-from ..io.geometry import Affine, FloatArray, MaskArray
+from ..io.geometry import Affine, FloatArray, MaskArray, inverse
 from ..io.resampling import resample
 from ..io.volumes import Contrast, Scan
 from ..preparation.pipeline import AlignedScan, Aligner, contrast_of
@@ -120,12 +120,14 @@ def pooled_detection(seen: Sequence[Seen], minimum_mm3: float, threshold: float 
     """One detection of all contrasts, on the grid of the first; ``threshold`` None for the default."""
     first = seen[0].detection
     mask, grid = first.brain_mask, first.scan.grid
-    evidence = {one.contrast: np.where(mask, _evidence(one, first), 0.0).astype(np.float32) for one in seen}
-    fields = {one.contrast: mask & _field(one, first) for one in seen}
+    evidence: dict[str, FloatArray] = {
+        one.contrast: np.where(mask, _evidence(one, first), 0.0).astype(np.float32) for one in seen
+    }
+    fields: dict[str, MaskArray] = {one.contrast: mask & _field(one, first) for one in seen}
     evidence[JOINT] = _joint(seen, fields, mask)
     fields[JOINT] = np.logical_and.reduce([fields[one.contrast] for one in seen])
     anomaly = pooled_map(evidence, fields)
-    signs = {one.contrast: _sign(one, first) for one in seen}
+    signs: dict[str, FloatArray] = {one.contrast: _sign(one, first) for one in seen}
     signed = {name: values * signs.get(name, np.float32(1.0)) for name, values in evidence.items()}
     limit = DEFAULT_EVIDENCE if threshold is None else threshold
     findings = find(anomaly, grid, first.template_from_native, limit, minimum_mm3, first.residual)
@@ -195,7 +197,7 @@ def _moved(volume: FloatArray, one: Seen, first: Detection) -> FloatArray:
 def _profile(anomaly: FloatArray, first: Detection) -> Any:
     """The pooled map's profile on the template's slices."""
     template = load_template("template_2mm")
-    back = np.linalg.inv(first.template_from_native)
+    back = inverse(first.template_from_native)
     moved = resample(anomaly, first.scan.grid, template.grid, back)
     brain = resample(first.brain_mask.astype(np.float32), first.scan.grid, template.grid, back) > 0.5
     positions = template.grid.affine[2, 3] + template.grid.spacing[2] * np.arange(moved.shape[2])

@@ -46,7 +46,8 @@ def map_evidence(values: FloatArray, by_rate: Mapping[float, float]) -> FloatArr
     slope = (levels[-1] - levels[-3]) / (steps[-1] - steps[-3])
     inside = np.interp(values, steps, levels)
     beyond = levels[-1] + (values - steps[-1]) * slope
-    return np.clip(np.where(values > steps[-1], beyond, inside), 0.0, MOST_EVIDENCE).astype(np.float32)
+    found = np.clip(np.where(values > steps[-1], beyond, inside), 0.0, MOST_EVIDENCE)
+    return np.asarray(found, dtype=np.float32)
 
 
 def pooled(parts: Mapping[str, FloatArray]) -> FloatArray:
@@ -58,7 +59,7 @@ def pooled(parts: Mapping[str, FloatArray]) -> FloatArray:
     total = np.tensordot(weights, np.stack([parts[name] for name in names]), axes=1) * np.log(10.0)
     mean, variance = float(weights.sum()), float(weights @ correlation(names) @ weights)
     tail = gammaincc(mean**2 / variance, total * mean / variance)
-    return np.minimum(-np.log10(np.maximum(tail, 10.0**-MOST_EVIDENCE)), MOST_EVIDENCE).astype(np.float32)
+    return np.asarray(-np.log10(np.maximum(tail, 10.0**-MOST_EVIDENCE)), dtype=np.float32)
 
 
 def correlation(names: list[str]) -> FloatArray:

@@ -58,13 +58,17 @@ def _prior_date(now: Detection, before: Detection, later: BrainImage, earlier: B
     )
     change = change_map(first, second, inside)
     growth = change * _direction(now, before, space)
-    onto = now.scan.grid
-    brain = now.brain_mask
-    moved = (
-        np.where(brain, space.on_now(volume, onto), 0.0).astype(np.float32)
-        for volume in (second, space.of_before(before.anomaly, before.scan.grid), growth)
+
+    def moved(volume: FloatArray) -> FloatArray:
+        return np.where(now.brain_mask, space.on_now(volume, now.scan.grid), 0.0).astype(np.float32)
+
+    return PriorDate(
+        name=before.scan.name,
+        scan=moved(second),
+        anomaly=moved(space.of_before(before.anomaly, before.scan.grid)),
+        growth=moved(growth),
+        smallest_ml=_smallest_ml(now.scan.grid, before.scan.grid),
     )
-    return PriorDate(before.scan.name, *moved, _smallest_ml(now.scan.grid, before.scan.grid))
 
 
 def _direction(now: Detection, before: Detection, space: Halfway) -> FloatArray:

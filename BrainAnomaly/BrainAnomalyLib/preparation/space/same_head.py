@@ -68,8 +68,8 @@ def _shared_information(first: _Seen, second: _Seen) -> float:
     both = first.mask & second.mask & first.field & second.field
     if np.count_nonzero(both) < 1000:
         return 0.0
-    values = [np.clip(seen.image[both], *np.percentile(seen.image[both], (1.0, 99.0))) for seen in (first, second)]
-    counts = np.histogram2d(*values, bins=_BINS)[0]
+    one, other = (np.clip(seen.image[both], *np.percentile(seen.image[both], (1.0, 99.0))) for seen in (first, second))
+    counts = np.histogram2d(one, other, bins=_BINS)[0]
     joint = counts / counts.sum()
     apart = _entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))
     return 2.0 * (1.0 - _entropy(joint) / apart) if apart > 0.0 else 0.0
