@@ -16,12 +16,12 @@ from ..io.geometry import Affine, FloatArray, Grid, MaskArray
 from .components import connected_components
 from .table import Change, Finding, Findings, find_in
 
-# Chosen on patient 12 of MSLUB's two dates, Testing/benchmarks/followup.py --part truth: a region has a core of so many
-# spreads and reaches as far as the change is more than that; the map of the worse date is at least this part of the
-# threshold.
-CORE, REACH, LEAST_MAP = 5.0, 2.0, 0.3
-# Repeated scans of an unchanged head leave no region as large, Testing/benchmarks/followup.py --part repeated.
-SMALLEST_MM3 = 15.0
+# The best of those tried, the same on each of MSLUB's two patients, Testing/benchmarks/followup.py --part truth: a
+# region has a core of so many spreads and reaches as far as the change is more than that; the map of the worse date is
+# at least this part of the threshold.
+CORE, REACH, LEAST_MAP = 4.0, 2.0, 0.3
+# Regions of at most that many mm3 are left out, likewise.
+SMALLEST_MM3 = 8.0
 # A region ends where the change has fallen to this part of its peak: about where a blurred border lies.
 _OF_PEAK = 0.4
 # What is at most this part of what came or went is its rim.
