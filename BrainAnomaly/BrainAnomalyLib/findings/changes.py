@@ -32,7 +32,7 @@ _RIM = 0.25
 class PriorDate:
     """The earlier date on the scan's grid (i, j, k): its anomaly map, how much more abnormal the later date is
     (``growth``, in spreads of what did not change, below 0 for less), and the scan itself on the scale of this one.
-    ``name`` of the earlier scan and ``smallest_ml``, the smallest change that is not noise.
+    ``name`` of the earlier scan and ``smallest_ml``, the size that a region must exceed to count as a change.
     """
 
     name: str

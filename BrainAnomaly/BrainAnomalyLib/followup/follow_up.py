@@ -80,7 +80,7 @@ def _direction(now: Detection, before: Detection, space: Halfway) -> FloatArray:
 
 
 def _smallest_ml(*grids: Grid) -> float:
-    """The smallest change that is not noise, for the coarser of two grids."""
+    """The size that a changed region must exceed, for the coarser of two grids."""
     return max(SMALLEST_MM3, _FEWEST_VOXELS * max(grid.voxel_volume_mm3 for grid in grids)) / 1000.0
 
 
