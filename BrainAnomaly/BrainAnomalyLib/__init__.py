@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .detection import detect
+    from .examination.examination import detect_examination
+    from .followup.follow_up import follow_up
     from .io.volumes import read_scan
     from .output.folder import write_results as write
 
-__all__ = ["detect", "read_scan", "write"]
+__all__ = ["detect", "detect_examination", "follow_up", "read_scan", "write"]
 __version__ = "0.1.0"
 
 _DOORS = {
     "detect": ("detection", "detect"),
+    "detect_examination": ("examination.examination", "detect_examination"),
+    "follow_up": ("followup.follow_up", "follow_up"),
     "read_scan": ("io.volumes", "read_scan"),
     "write": ("output.folder", "write_results"),
 }

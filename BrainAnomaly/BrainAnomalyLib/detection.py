@@ -11,6 +11,8 @@ import numpy as np
 from .detectors.protocol import Detector, Reconstruction, Score, ThresholdAdvice
 from .detectors.registry import detector_for, load_detector
 from .errors import OptionsError
+from .findings.changes import PriorDate, followed
+from .findings.contrasts_seen import with_contrasts
 from .findings.slice_profile import SliceProfile, slice_profile
 from .findings.table import Findings, find
 from .io.geometry import Affine, Array, FloatArray, MaskArray
@@ -64,9 +66,10 @@ class Detection:
     scan's intensity units and None for detectors that score directly; ``anomaly`` is in the detector's unit, 0 where
     nothing was evaluated. ``profile`` has one entry per axial template slice. ``guard`` says whether the
     detector knows scans like this one, None for detectors without a calibration. ``components`` are the maps that a
-    combined detector's map is made of, by name. ``structures`` (i, j, k; places in ``detectors.anatomy.structures``)
-    belong at every voxel by ``structures_source``: the structure network, or the template where it did not look; None
-    where they are not known.
+    combined detector's map is made of, by name; of an examination the evidence of each contrast. ``structures``
+    (i, j, k; places in ``detectors.anatomy.structures``) belong at every voxel by ``structures_source``: the structure
+    network, or the template where it did not look; None where they are not known. ``prior`` is an earlier date of the
+    same person that the findings were followed from.
     """
 
     scan: Scan
@@ -88,12 +91,14 @@ class Detection:
     components: dict[str, FloatArray] = field(default_factory=dict)
     structures: Array | None = None
     structures_source: str = ""
+    prior: PriorDate | None = None
 
     def with_threshold(self, threshold: float, minimum_mm3: float) -> Detection:
         """The same maps cut at another threshold; only findings change, nothing is run again."""
         place = self.scan.grid, self.template_from_native
-        findings = find(self.anomaly, *place, threshold, minimum_mm3, self.residual)
-        named = with_regions(findings, *place, self.structures)
+        how = *place, threshold, minimum_mm3, self.residual
+        findings = find(self.anomaly, *how) if self.prior is None else followed(self.anomaly, self.prior, *how)
+        named = with_regions(with_contrasts(findings, self.components), *place, self.structures)
         return replace(self, findings=named, threshold_source="chosen by the user")
 
 
@@ -110,7 +115,7 @@ def detect(
     like. ``load`` makes a detector of a name. Raises BrainAnomalyError in plain words, ScanError for a brain mask that
     does not fit the scan.
     """
-    options = _for_scan((options or DetectionOptions()).checked(), scan)
+    options = options_for((options or DetectionOptions()).checked(), scan)
     way = part(progress, 0.0, ALIGNED_FRACTION)
     aligner = Aligner(scan, options.brain_mask, options.brain_mask_method, way)
     guessed = detector is None and scan.contrast == "unknown"
@@ -124,7 +129,7 @@ def suited_detector(aligner: Aligner) -> str:
     return detector_for(given if given != "unknown" else contrast_of(aligner.by(Recipe())).contrast)
 
 
-def _for_scan(options: DetectionOptions, scan: Scan) -> DetectionOptions:
+def options_for(options: DetectionOptions, scan: Scan) -> DetectionOptions:
     """The options with a brain mask that fits the scan. Raises ScanError."""
     if options.brain_mask is None:
         return options

@@ -19,7 +19,8 @@ from typing import Any, NoReturn, TextIO, get_args
 from .. import __version__
 from ..detectors.registry import detector_names, load_detector
 from ..devices import Device
-from ..errors import BrainAnomalyError
+from ..errors import BrainAnomalyError, OptionsError
+from ..findings.table import Change
 from ..io.volumes import CONTRASTS
 from ..output.folder import RESEARCH_USE
 from ..output.formats import format_names
@@ -136,8 +137,13 @@ def _detector_line(name: str) -> str:
 
 
 def _job(options: argparse.Namespace) -> DetectionJob:
+    contrasts = options.contrast or ["unknown"] * len(options.scan)
+    if len(contrasts) != len(options.scan):
+        raise OptionsError(
+            "There are not as many contrasts as scans.", "Say for every scan what it shows, or for none."
+        )
     return DetectionJob(
-        scan=options.scan,
+        scan=options.scan[0],
         out=options.out,
         detector=options.detector,
         package=options.package,
@@ -145,11 +151,14 @@ def _job(options: argparse.Namespace) -> DetectionJob:
         minimum_mm3=options.minimum_size,
         mask=options.mask,
         brain_mask_method=options.brain_mask,
-        contrast=options.contrast,
+        contrast=contrasts[0],
         device=options.device,
         pictures=not options.no_pictures,
         formats=tuple(options.write),
         series=options.series,
+        further=tuple(options.scan[1:]),
+        further_contrasts=tuple(contrasts[1:]),
+        prior=tuple(options.prior),
     )
 
 
@@ -164,6 +173,7 @@ def _report(outcome: Outcome) -> list[str]:
     count = len(summary["findings"])
     lines = [f"{count} finding{'' if count == 1 else 's'}, {summary['total_ml']:.2f} mL in total"]
     lines.append(f"Threshold {threshold['value']:.4g} ({threshold['source']})")
+    lines += _followed_lines(summary)
     lines += [_finding_line(finding) for finding in summary["findings"][:20]]
     lines += ["(more in findings.csv)"] if count > 20 else []
     lines += [f"Warning: {warning}" for warning in summary["warnings"]]
@@ -172,11 +182,31 @@ def _report(outcome: Outcome) -> list[str]:
     return [*lines, RESEARCH_USE]
 
 
+def _followed_lines(summary: dict[str, Any]) -> list[str]:
+    """How many findings changed, and which change is the smallest that counts."""
+    if summary["prior"] is None:
+        return []
+    changes = [finding["change"] for finding in summary["findings"]]
+    counts = ", ".join(f"{changes.count(name)} {name}" for name in get_args(Change) if name in changes and name)
+    smallest = summary["prior"]["smallest_change_ml"]
+    return [f"Since '{summary['prior']['name']}': {counts or 'nothing found'} (changes of {smallest:.3f} mL and more)"]
+
+
 def _finding_line(finding: dict[str, Any]) -> str:
     position = ", ".join(f"{value:.0f}" for value in finding["centroid_ras"])
     size = f"{finding['volume_ml']:8.2f} mL"
     place = ", ".join(part for part in (finding["side"], finding["region"], finding["place"]) if part)
-    return f"  {finding['id']:3d} {size}  {finding['looks']:8} peak {finding['peak']:.3g}  {place} ({position}) mm RAS"
+    line = f"  {finding['id']:3d} {size}  {finding['looks']:8} peak {finding['peak']:.3g}  {place} ({position}) mm RAS"
+    return "  ".join(text for text in (line, finding["contrasts"], _change_text(finding)) if text)
+
+
+def _change_text(finding: dict[str, Any]) -> str:
+    """What became of a finding since the earlier date, "" without one."""
+    if not finding["change"]:
+        return ""
+    percent = finding["change_percent"]
+    share = "" if percent is None else f", {percent:+.0f} %"
+    return f"{finding['change']} ({finding['change_ml']:+.2f} mL{share})"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -188,7 +218,11 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--quiet", action="store_true", help="no progress")
     common.add_argument("--debug", action="store_true", help="show where a failure happened and what libraries say")
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_detect(commands.add_parser("detect", parents=[common], help="find anomalies in one scan"))
+    _add_detect(
+        commands.add_parser(
+            "detect", parents=[common], help="find anomalies in one scan, or in several contrasts together"
+        )
+    )
     demo = commands.add_parser("demo", parents=[common], help="run on an example and show the results")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="results (default: %(default)s)")
     commands.add_parser("detectors", parents=[common], help="list the detectors")
@@ -203,7 +237,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_detect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scan", type=Path, metavar="SCAN", help="NIfTI, NRRD, MetaImage, MGZ or a DICOM series' folder")
+    parser.add_argument(
+        "scan",
+        type=Path,
+        nargs="+",
+        metavar="SCAN",
+        help="NIfTI, NRRD, MetaImage, MGZ or a DICOM series' folder; several contrasts of one session go together",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--detector", choices=detector_names(), help="default: the one that suits the contrast")
     parser.add_argument("--package", type=Path, metavar="FOLDER", help="a trained model package; default: embedded")
@@ -213,7 +253,21 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--brain-mask", choices=BRAIN_MASK_METHODS, help="how to find the brain (default: the detector's)"
     )
-    parser.add_argument("--contrast", choices=CONTRASTS, default="unknown", help="what the scan shows")
+    parser.add_argument(
+        "--contrast",
+        action="append",
+        choices=CONTRASTS,
+        default=[],
+        help="what the scan shows; for several, once for each",
+    )
+    parser.add_argument(
+        "--prior",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RESULT_OR_SCAN",
+        help="an earlier date of the same person: the folder of its result, or its scans in the same order",
+    )
     parser.add_argument("--series", metavar="N|UID", help="of several DICOM series in a folder: number or UID")
     parser.add_argument("--device", choices=get_args(Device), default="auto", help="where networks run")
     parser.add_argument("--no-pictures", action="store_true", help="no overview picture")

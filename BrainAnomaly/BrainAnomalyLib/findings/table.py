@@ -14,6 +14,7 @@ from .measures import RegionVoxels
 
 Side = Literal["left", "right", "midline", "bilateral"]
 Looks = Literal["brighter", "darker", ""]
+Change = Literal["new", "growing", "stable", "shrinking", "gone", ""]
 _MIDLINE_HALF_WIDTH_MM = 3.0
 # A region lies on both sides where a fifth of it lies on each, this far from the midline: no cyst in the middle does.
 _BILATERAL_SHARE, _FAR_MM = 0.2, 10.0
@@ -30,6 +31,10 @@ class Finding:
     ``region`` is the lobe or structure, ``tissue`` and ``place`` (McDonald criteria) say where in it, and the distances
     are mm to the nearest ventricle and cortex, 0 where they touch: ``regions.naming``. "" and None where that is not
     known.
+
+    ``contrasts`` of an examination that show it, bright (+) or dark (-), "" for one scan. ``change`` since an earlier
+    date, the volume then and the change of volume in mL and in percent of what was, None where nothing was; "" and None
+    without an earlier date.
     """
 
     id: int
@@ -45,6 +50,11 @@ class Finding:
     place: str = ""
     ventricle_mm: float | None = None
     cortex_mm: float | None = None
+    contrasts: str = ""
+    change: Change = ""
+    prior_ml: float | None = None
+    change_ml: float | None = None
+    change_percent: float | None = None
 
     @property
     def where(self) -> str:

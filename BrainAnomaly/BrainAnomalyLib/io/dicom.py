@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +47,17 @@ def series_files(folder: Path, chosen: str | None = None) -> list[Path]:
     """The image files of the series that ``read_series`` reads. Raises ScanError as it does."""
     headers = _headers(folder)
     return _without_copies(one_series(folder, headers, chosen), headers)
+
+
+def study_date(folder: Path) -> date | None:
+    """When the images in a folder were acquired, None where they do not say so or the folder holds none."""
+    for path in sorted(folder.iterdir()):
+        header = _header(path) if path.is_file() else None
+        text = "" if header is None else str(header.get("AcquisitionDate", "") or header.get("StudyDate", ""))
+        if re.fullmatch(r"\d{8}", text):
+            with suppress(ValueError):
+                return date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    return None
 
 
 def _read(files: str | list[str], folder: Path) -> SimpleITK.Image:

@@ -23,6 +23,7 @@ from .. import __version__
 from ..detection import Detection
 from ..devices import processor_count
 from ..errors import OutputError, ScanError
+from ..findings.changes import PriorDate
 from ..findings.slice_profile import SliceProfile
 from ..findings.table import Finding, Findings
 from ..io.geometry import Array, FloatArray
@@ -177,6 +178,7 @@ def volumes_of(detection: Detection) -> dict[str, Array]:
         "structures": detection.structures,
     }
     volumes |= {f"{_COMPONENT}{name}": part for name, part in detection.components.items()}
+    volumes |= {name: getattr(detection.prior, part, None) for name, part in _PRIOR.items()}
     return {name: array for name, array in volumes.items() if array is not None}
 
 
@@ -216,7 +218,12 @@ def summary(detection: Detection) -> dict[str, Any]:
         "template_from_native": detection.template_from_native.tolist(),
         "warnings": list(detection.warnings),
         "guard": None if detection.guard is None else detection.guard.to_json(),
+        "prior": None if detection.prior is None else _prior_facts(detection.prior),
     }
+
+
+def _prior_facts(prior: PriorDate) -> dict[str, Any]:
+    return {"name": prior.name, "smallest_change_ml": prior.smallest_ml}
 
 
 def _write_all(detection: Detection, pictures: bool, formats: tuple[str, ...], origin: Origin, folder: Path) -> None:
@@ -304,7 +311,16 @@ def _detection(content: dict[str, Any], folder: Path, scan: Scan) -> Detection:
         structures=volumes.get("structures"),
         structures_source=str(content.get("regions", {}).get("structures", "")),
         components={name: _float(_read_stored(folder, f"{_COMPONENT}{name}", scan)) for name in _components(content)},
+        prior=_prior(content.get("prior"), folder, scan),
     )
+
+
+def _prior(facts: dict[str, Any] | None, folder: Path, scan: Scan) -> PriorDate | None:
+    """The earlier date of a result, None where there is none."""
+    if facts is None:
+        return None
+    volumes = {part: _float(_read_stored(folder, name, scan)) for name, part in _PRIOR.items()}
+    return PriorDate(name=str(facts["name"]), smallest_ml=float(facts["smallest_change_ml"]), **volumes)
 
 
 def _components(content: dict[str, Any]) -> list[str]:
@@ -314,6 +330,8 @@ def _components(content: dict[str, Any]) -> list[str]:
 
 
 _COMPONENT = "component_"
+# File stem to field of an earlier date.
+_PRIOR = {"prior_scan": "scan", "prior_anomaly_map": "anomaly", "change_map": "growth"}
 _STORED = ("anomaly_map", "findings", "brain_mask", "pseudo_healthy", "uncertainty", "residual_signed", "structures")
 
 

@@ -6,16 +6,20 @@ The command line and the worker both come through here, so there is one way thro
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..detection import DetectionOptions, detect
+from ..detection import Detection, DetectionOptions, detect
 from ..detectors.protocol import Detector
 from ..detectors.registry import load_detector
 from ..errors import BrainAnomalyError, Cancelled, DependencyError, OptionsError
-from ..io.volumes import CONTRASTS, Contrast, read_mask, read_scan
+from ..examination.examination import detect_examination
+from ..followup.follow_up import follow_up
+from ..followup.prior_source import is_result, read_prior, require_order
+from ..io.volumes import CONTRASTS, Contrast, Scan, read_mask, read_scan
 from ..output.folder import SUMMARY, check_folder, write_results
 from ..output.formats import checked_formats
 from ..output.origin import Origin
@@ -42,6 +46,9 @@ class DetectionJob:
     ``threshold`` in the anomaly map's unit, ``minimum_mm3`` the size a finding must exceed, ``formats`` names of
     ``output.formats``, ``series`` the number or UID of one of several DICOM series in the folder ``scan``. ``name`` is
     what results and errors call the scan; without it the file's own name.
+    ``further`` are other contrasts of the same session, what they show in ``further_contrasts`` in the same order, none
+    for what they look like; with them the detectors are the program's. ``prior`` is an earlier date of the same person:
+    the folder of its result, or its scans in the same order as these.
     """
 
     scan: Path
@@ -58,6 +65,9 @@ class DetectionJob:
     formats: tuple[str, ...] = ()
     series: str | None = None
     name: str | None = None
+    further: tuple[Path, ...] = ()
+    further_contrasts: tuple[Contrast, ...] = ()
+    prior: tuple[Path, ...] = ()
 
     @property
     def detector_name(self) -> str | None:
@@ -78,20 +88,79 @@ class Outcome:
 def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_detector) -> Outcome:
     """Read, detect and write. Raises BrainAnomalyError; until the new result is whole an earlier one stays."""
     options = DetectionOptions(job.threshold, job.minimum_mm3, None, job.brain_mask_method).checked()
+    _check_together(job)
     check_folder(job.out)
     origin = Origin(job.scan, series=job.series)
     checked_formats(job.formats, origin)
     progress("Reading the scan", 0.0)
-    scan = read_scan(job.scan, job.contrast, job.series)
-    scan = scan if job.name is None else replace(scan, name=job.name)
-    mask = None if job.mask is None else read_mask(job.mask, scan)
+    scans = _read_all(job, (job.scan, *job.further), job.series)
+    scans = scans if job.name is None else [replace(scans[0], name=job.name), *scans[1:]]
+    mask = None if job.mask is None else read_mask(job.mask, scans[0])
     options = DetectionOptions(options.threshold, options.minimum_mm3, mask, options.brain_mask_method)
-    way = _unfinished(part(progress, 0.02, 0.9))
-    detection = detect(scan, job.detector_name, options, way, lambda name: load(name, job.package, job.device))
+    found = partial(_found, job=job, load=lambda name: load(name, job.package, job.device))
+    if not job.prior:
+        detection = found(scans, options=options, progress=_unfinished(part(progress, 0.02, 0.9)))
+    else:
+        before = _before(job, found, _unfinished(part(progress, 0.02, 0.4)))
+        detection = found(scans, options=options, progress=_unfinished(part(progress, 0.4, 0.75)))
+        detection = follow_up(detection, before, _unfinished(part(progress, 0.75, 0.9)))
     progress("Writing the results", 0.9)
     folder = write_results(detection, job.out, job.pictures, job.formats, origin)
     progress("Finished", 1.0)
     return Outcome(folder, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+
+
+def _check_together(job: DetectionJob) -> None:
+    """Raises OptionsError for options that exclude each other."""
+    if job.further and (job.detector is not None or job.package is not None):
+        raise OptionsError("Several contrasts are detected in by the program's choice for each.", "Give no detector.")
+    if job.further_contrasts and len(job.further_contrasts) != len(job.further):
+        raise OptionsError(
+            "There are not as many contrasts as scans.", "Say for every scan what it shows, or for none."
+        )
+    if job.prior and not is_result(job.prior[0]):
+        if len(job.prior) != 1 + len(job.further):
+            raise OptionsError(
+                f"The earlier date has {len(job.prior)} scans, this one {1 + len(job.further)}.",
+                "Give the same contrasts of both dates, in the same order, or the folder of the earlier result.",
+            )
+        for now, before in zip((job.scan, *job.further), job.prior, strict=True):
+            require_order(now, before)
+    elif len(job.prior) > 1:
+        raise OptionsError("An earlier result stands alone.", "Give its folder and nothing else.")
+
+
+_EVERY_CONTRAST = "Say for every scan what it shows, or for none."
+
+
+def _read_all(job: DetectionJob, paths: Sequence[Path], series: str | None = None) -> list[Scan]:
+    """The scans of one date; ``series`` is of the first."""
+    contrasts = (job.contrast, *(job.further_contrasts or ["unknown"] * len(job.further)))
+    return [
+        read_scan(path, contrast, series if number == 0 else None)
+        for number, (path, contrast) in enumerate(zip(paths, contrasts, strict=True))
+    ]
+
+
+def _found(
+    scans: Sequence[Scan],
+    job: DetectionJob,
+    load: Callable[[str], Detector],
+    options: DetectionOptions,
+    progress: Progress,
+) -> Detection:
+    """One scan detected in, or several contrasts together."""
+    if len(scans) > 1:
+        return detect_examination(scans, options, progress, load)
+    return detect(scans[0], job.detector_name, options, progress, load)
+
+
+def _before(job: DetectionJob, found: Callable[..., Detection], progress: Progress) -> Detection:
+    """The earlier date: read, or detected in like this one."""
+    if is_result(job.prior[0]):
+        return read_prior(job.prior[0])
+    options = DetectionOptions(job.threshold, job.minimum_mm3, None, job.brain_mask_method)
+    return found(_read_all(job, job.prior), options=options, progress=progress)
 
 
 def job_from_json(values: Mapping[str, Any]) -> DetectionJob:
@@ -158,6 +227,15 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
     return tuple(_text(name, part) for part in value)
 
 
+def _paths(name: str, value: Any) -> tuple[Path, ...]:
+    return tuple(Path(part) for part in _names(name, value))
+
+
+def _contrasts(name: str, value: Any) -> tuple[Contrast, ...]:
+    check = _one_of(*CONTRASTS, "unknown")
+    return tuple(check(name, part) for part in _names(name, value))
+
+
 def _one_of(*choices: str) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if value not in choices:
@@ -182,4 +260,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "formats": _names,
     "series": _text,
     "name": _text,
+    "further": _paths,
+    "further_contrasts": _contrasts,
+    "prior": _paths,
 }
