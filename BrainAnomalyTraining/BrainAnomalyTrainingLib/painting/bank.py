@@ -1,72 +1,61 @@
-"""A bank of healthy anatomies on disk, made once and read slab by slab while a network learns."""
+"""What scans are painted from: label maps and real healthy scans on the template's grids, one file."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from BrainAnomalyLib.detectors.anatomy.structures import NAMES
-from BrainAnomalyLib.io.geometry import Array, FloatArray
-from BrainAnomalyLib.preparation.space.grids import grid_named
+from BrainAnomalyLib.detectors.anatomy.structures import NAMES, STRUCTURES
+from BrainAnomalyLib.io.geometry import Array, FloatArray, MaskArray
 
-from .anatomies import GRID, made_anatomy, read_label_map
+from .anatomies import read_label_map
+
+BANK_FILE = "bank.npz"
+# Gray values of real scans are kept as bytes: 1 (white matter) is 150, 0 is outside the brain.
+SCALE = 150.0
 
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """Anatomies as one array each (k, structure, i, j; 0 to 255), memory-mapped, with the mass of each."""
+    """Label maps (1 mm template grid) and real scans (2 mm template grid; white matter ``scale``), all uint8."""
 
-    arrays: tuple[Array, ...]
-    masses: tuple[tuple[float, float, float, float], ...]
+    labels: tuple[Array, ...]
     sources: tuple[str, ...]
-
-    def slab(self, anatomy: int, start: int, size: int) -> FloatArray:
-        """Shares (structure, i, j, ``size``) of the axial slices from ``start``, 0 to 1."""
-        part = np.asarray(self.arrays[anatomy][start : start + size], dtype=np.float32)
-        return np.ascontiguousarray(np.moveaxis(part, 0, -1)) / np.float32(255.0)
-
-    def place_prior(self) -> FloatArray:
-        """Mean shares (structure, i, j, k) over all anatomies, both sides alike."""
-        total = np.zeros(self.arrays[0].shape, dtype=np.float64)
-        for array in self.arrays:
-            total += array
-        mean = np.moveaxis(total, 0, -1) / (255.0 * len(self.arrays))
-        return np.asarray((mean + mean[:, ::-1]) / 2.0, dtype=np.float32)
+    scans: tuple[Array, ...] = ()
+    scale: float = SCALE
 
 
-def make_bank(files: Sequence[Path], each: int, folder: Path, seed: int) -> None:
-    """Make what is missing of ``each`` anatomies of every label map in ``folder``; it goes on where it was ended."""
+def as_bytes(image: FloatArray, mask: MaskArray) -> Array:
+    """A prepared scan (i, j, k; white matter 1) as a bank keeps it."""
+    return np.where(mask, np.clip(np.rint(image * SCALE), 1, 255), 0).astype(np.uint8)
+
+
+def make_bank(files: Sequence[Path], scans: Iterable[Array], folder: Path) -> None:
+    """Write the bank of label maps and of scans (as ``as_bytes`` makes them), unless ``folder`` has it."""
+    file = folder / BANK_FILE
+    if file.is_file():
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    for place, file in enumerate(files):
-        wanted = [n for n in range(each) if not _entry(folder, file, n).with_suffix(".json").is_file()]
-        label_map = read_label_map(file) if wanted else None
-        for number in wanted:
-            assert label_map is not None
-            made = made_anatomy(label_map, np.random.default_rng([seed, place, number]))
-            path = _entry(folder, file, number)
-            np.save(path, np.ascontiguousarray(np.moveaxis(made.soft, -1, 0)))
-            path.with_suffix(".json").write_text(json.dumps({"mass": made.mass, "source": file.name}), encoding="utf-8")
+    labels = [read_label_map(one) for one in files]
+    unfinished = folder / f"unfinished-{BANK_FILE}"
+    kept = list(scans)
+    names = np.asarray([one.name for one in files])
+    np.savez_compressed(unfinished, labels=np.stack(labels), names=names, scans=np.stack(kept) if kept else np.zeros(0))
+    unfinished.replace(file)
 
 
-def read_bank(folder: Path, files: Sequence[Path]) -> Bank:
-    """The anatomies of the named label maps that ``folder`` holds."""
-    arrays, masses, sources = [], [], []
-    names = {file.name.split(".")[0] for file in files}
-    for described in sorted(folder.glob("*.json")):
-        if described.stem.rsplit("-", 1)[0] in names:
-            content = json.loads(described.read_text(encoding="utf-8"))
-            array = np.load(described.with_suffix(".npy"), mmap_mode="r")
-            if array.shape[1:] != (len(NAMES), *grid_named(GRID).shape[:2]):
-                raise ValueError(f"{described.stem} was made for another list of structures")
-            arrays.append(array)
-            masses.append(tuple(content["mass"]))
-            sources.append(content["source"])
-    return Bank(tuple(arrays), tuple(masses), tuple(sources))
+def read_bank(folder: Path, left_out: Sequence[str], only: Sequence[str] | None = None) -> Bank:
+    """The bank in ``folder`` without the label maps ``left_out``, or with ``only`` some and no scan.
 
-
-def _entry(folder: Path, file: Path, number: int) -> Path:
-    return folder / f"{file.name.split('.')[0]}-{number:03d}.npy"
+    Raises ValueError for one made for another list of structures.
+    """
+    with np.load(folder / BANK_FILE, allow_pickle=False) as stored:
+        labels, names, scans = stored["labels"], [str(name) for name in stored["names"]], stored["scans"]
+    if int(labels.max()) >= len(STRUCTURES):
+        raise ValueError(f"the bank in {folder} was made for another list of structures than {NAMES}")
+    wanted = [name for name in names if name not in left_out] if only is None else list(only)
+    chosen = tuple(labels[names.index(name)] for name in wanted)
+    return Bank(chosen, tuple(wanted), tuple(scans) if only is None else ())

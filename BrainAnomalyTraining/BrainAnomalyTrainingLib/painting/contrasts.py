@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from BrainAnomalyLib.detectors.anatomy.structures import NAMES, OUTSIDE, index_of
 from BrainAnomalyLib.io.geometry import FloatArray
 
-from .anatomies import Random, smooth_noise
+from .fields import Random, smooth_noise
 
 Range = tuple[float, float]
 # Cortex, ventricle and outer fluid relative to white matter (1) in typical protocols; fluid about the brain holds
@@ -37,17 +41,46 @@ _BETWEEN: dict[str, Range] = {
     "choroid plexus and vessels": (0.2, 1.6),
 }
 _LEAST_DIFFERENCE = 0.06
+# Of the real scans; the brightest value that they have to speak of.
+_REDRAWN, _BRIGHTEST = 0.6, 1.4
 _MOST_SPREAD, _MOST_DRIFT = 0.07, 0.1
 
 
-def random_values(random: Random) -> FloatArray:
-    """A value of every structure, white matter of real contrasts 1, outside 0."""
-    draw = random.random()
+# What disease mostly does to a contrast: 1 brighter, -1 darker.
+_DISEASE = {"T1w": -1.0, "T2w": 1.0, "FLAIR": 1.0, "PD": 1.0, "T1w with contrast agent": -1.0}
+_KNOTS = 6
+
+
+class Values(NamedTuple):
+    """A value of every structure, and whether disease is mostly brighter (1), darker (-1) or either (0) there."""
+
+    levels: FloatArray
+    disease: float
+
+    @property
+    def fluid(self) -> float:
+        """The value of the fluid in the ventricles."""
+        return float(self.levels[index_of("ventricle")])
+
+    @property
+    def lowest(self) -> float:
+        """Of the structures."""
+        return float(self.levels[1:].min())
+
+    @property
+    def spread(self) -> float:
+        """From the darkest structure to the brightest."""
+        return max(float(np.ptp(self.levels[1:])), 1e-6)
+
+
+def random_values(random: Random) -> Values:
+    """Values of a real contrast (white matter 1) or of none; outside 0."""
+    draw = random.uniform(0.0, 1.0)
     for name, chance in _CHANCES.items():
         if draw < chance:
-            return contrast_values(CONTRASTS[name], random)
+            return Values(contrast_values(CONTRASTS[name], random), _DISEASE[name])
         draw -= chance
-    return _any_values(random)
+    return Values(_any_values(random), 0.0)
 
 
 def contrast_values(contrast: dict[str, Range], random: Random) -> FloatArray:
@@ -59,27 +92,46 @@ def contrast_values(contrast: dict[str, Range], random: Random) -> FloatArray:
     return np.asarray([known[name] for name in NAMES], dtype=np.float32)
 
 
-def painted(soft: FloatArray, values: FloatArray, random: Random) -> FloatArray:
+def painted(soft: Tensor, values: Values, random: Random) -> Tensor:
     """The image (i, j, k) of shares (structure, i, j, k): mixed values with texture and slow drift."""
-    image = np.tensordot(values, soft, axes=1)
-    scale = float(np.ptp(values[1:]))
-    spreads = random.uniform(0.0, _MOST_SPREAD, len(values)).astype(np.float32) * scale * random.random()
+    levels = torch.from_numpy(values.levels).to(soft.device)
+    spreads = random.numbers.uniform(0.0, _MOST_SPREAD, len(NAMES)).astype(np.float32)
+    spreads *= values.spread * random.uniform(0.0, 1.0)
     spreads[OUTSIDE] = 0.0
-    texture = smooth_noise(image.shape, random.uniform(0.4, 1.5), random)
-    drift = smooth_noise(image.shape, random.uniform(4.0, 10.0), random) * scale * random.uniform(0.0, _MOST_DRIFT)
-    return np.asarray(image + np.tensordot(spreads, soft, axes=1) * texture + drift * (1.0 - soft[OUTSIDE]))
+    shape = soft.shape[1:]
+    texture = smooth_noise(shape, random.uniform(0.4, 1.5), random)
+    drift = smooth_noise(shape, random.uniform(4.0, 10.0), random) * (values.spread * random.uniform(0.0, _MOST_DRIFT))
+    rough = torch.tensordot(torch.from_numpy(spreads).to(soft.device), soft, dims=1) * texture
+    return torch.tensordot(levels, soft, dims=1) + rough + drift * (1.0 - soft[OUTSIDE])
+
+
+def recolored(image: Tensor, soft: Tensor, random: Random) -> tuple[Tensor, Values]:
+    """A healthy T1w scan (i, j, k; white matter about 1) as it is, or with its gray values redrawn at random.
+
+    Values are the medians of what mostly holds each structure in ``soft``.
+    """
+    disease = -1.0
+    if random.chance(_REDRAWN):
+        heights = torch.from_numpy(random.numbers.uniform(0.0, 1.0, _KNOTS).astype(np.float32)).to(image.device)
+        place = (image / _BRIGHTEST).clamp(0.0, 0.999) * (_KNOTS - 1)
+        low = place.long()
+        image, disease = heights[low] + (place - low) * (heights[low + 1] - heights[low]), 0.0
+    inside = [image[share > 0.5] for share in soft]
+    middle = float(image[soft[OUTSIDE] < 0.5].median())
+    levels = [float(part.median()) if len(part) else middle for part in inside]
+    return image, Values(np.asarray([0.0, *levels[1:]], dtype=np.float32), disease)
 
 
 def _any_values(random: Random) -> FloatArray:
     """Values of no protocol; white matter and cortex differ, and cerebrum and cerebellum are mostly alike."""
     while True:
-        values = random.uniform(0.0, 1.0, len(NAMES)).astype(np.float32)
+        values = random.numbers.uniform(0.0, 1.0, len(NAMES)).astype(np.float32)
         if abs(values[index_of("white matter")] - values[index_of("cortex")]) > _LEAST_DIFFERENCE:
             break
     for alike, name in (("cerebellar white matter", "white matter"), ("cerebellar cortex", "cortex")):
-        if random.random() < 0.7:
-            values[index_of(alike)] = values[index_of(name)] + random.normal(0.0, 0.04)
-    if random.random() < 0.6:
-        values[index_of("outer fluid")] = values[index_of("ventricle")] + random.normal(0.0, 0.08)
+        if random.chance(0.7):
+            values[index_of(alike)] = values[index_of(name)] + random.numbers.normal(0.0, 0.04)
+    if random.chance(0.6):
+        values[index_of("outer fluid")] = values[index_of("ventricle")] + random.numbers.normal(0.0, 0.08)
     values[OUTSIDE] = 0.0
     return values

@@ -1,51 +1,46 @@
-"""Training pairs of the structure network: an axial slab as a scanner gives it, its healthy structures, lesions."""
+"""Painted scans for the structure network: a random anatomy, a random contrast, lesions, an acquisition.
+
+Real healthy scans join in: their gray values are redrawn, lesions are painted over them alike, but nothing is learned
+of their structures.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from BrainAnomalyLib.detectors.anatomy.structure_network import NEIGHBORS, normalized, with_places
-from BrainAnomalyLib.io.geometry import FloatArray, MaskArray
+from BrainAnomalyLib.detectors.anatomy.structure_network import GRID, with_places
+from BrainAnomalyLib.detectors.anatomy.structures import OUTSIDE, STRUCTURES, index_of
 
 from .acquisition import acquired
-from .anatomies import Random
+from .anatomies import Anatomy, at_places, bend, made_anatomy, places_mm, pose, posed
 from .bank import Bank
-from .contrasts import painted, random_values
+from .contrasts import Values, painted, random_values, recolored
+from .fields import Random, blurred
 from .painted_lesions import LesionBank, multiple_sclerosis_shapes, painted_lesions, stroke_shapes
 
-# Slices beside those the network sees: a blur along the axis reaches that far.
-_MARGIN = 3
-# Slices between the two pairs of a slab.
-_APART = 4
-_LEAST_PIXELS = 100
-# A slab's quantiles are not the whole scan's, by which detection normalizes.
-_GAIN, _OFFSET = (0.8, 1.25), 0.3
 # A lesion is wholly seen that differs from what it covers by this share of the range of intensities.
 _SEEN = 0.1
+# Gray values of healthy T1w scans, white matter 1: fluid lies below the first, white matter above the second.
+_FLUID, _WHITE = 0.45, 0.87
+_NO_MASS = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Slab:
-    """A painted slab (i, j, k): the scan (0 outside the mask), mask, lesions as seen (0 to 1), shares of structures."""
+class PaintedScan:
+    """A scan (i, j, k; 0 outside the mask), its mask, lesions as seen (0 to 1) and shares of structures.
 
-    image: FloatArray
-    mask: MaskArray
-    lesions: FloatArray
-    structures: FloatArray
-    start: int
+    ``known`` says whether the shares are true; those of real scans are guesses by gray value.
+    """
 
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """What the network sees (channel, i, j), healthy shares (structure, i, j), lesions and the brain mask (i, j)."""
-
-    seen: FloatArray
-    structures: FloatArray
-    lesions: FloatArray
-    mask: MaskArray
+    image: Tensor
+    mask: Tensor
+    lesions: Tensor
+    structures: Tensor
+    known: bool
 
 
 def lesion_bank(data: Path) -> LesionBank:
@@ -54,44 +49,48 @@ def lesion_bank(data: Path) -> LesionBank:
     return LesionBank(sclerosis, stroke_shapes(data / "lesion_shapes_mni_1mm"))
 
 
-def random_slab(bank: Bank, lesions: LesionBank, size: int, random: Random) -> Slab:
-    """A slab of ``size`` slices of a random anatomy, lying where there is brain."""
-    anatomy = int(random.integers(len(bank.arrays)))
-    whole = size + 2 * _MARGIN
-    start = int(random.integers(8, bank.arrays[anatomy].shape[0] - whole - 2))
-    return painted_slab(bank.slab(anatomy, start, whole), start, bank.masses[anatomy], lesions, random)
+def painted_scan(bank: Bank, lesions: LesionBank, real_share: float, random: Random) -> PaintedScan:
+    """A painted scan, or in ``real_share`` of the draws a real healthy one, with lesions."""
+    if bank.scans and random.chance(real_share):
+        image, soft = _real(bank, random)
+        image, values = recolored(image, soft, random)
+        return _ill(image, Anatomy(soft, _NO_MASS), values, lesions, random, known=False)
+    labels = torch.from_numpy(bank.labels[int(random.numbers.integers(len(bank.labels)))]).to(random.device)
+    return with_lesions(made_anatomy(labels, random), lesions, random)
 
 
-def painted_slab(
-    soft: FloatArray,
-    start: int,
-    mass: tuple[float, float, float, float],
-    lesions: LesionBank,
-    random: Random,
-) -> Slab:
-    """Paint, put lesions over it, acquire; the margin is cut off."""
+def with_lesions(anatomy: Anatomy, lesions: LesionBank, random: Random) -> PaintedScan:
+    """Paint an anatomy, put lesions over it, acquire."""
     values = random_values(random)
-    image = painted(soft, values, random)
-    changed, share = painted_lesions(image, soft, values, start, mass, lesions, random)
-    difference = np.abs(changed - image) / max(float(np.ptp(values[1:])), 1e-6)
-    share = (share * np.clip(difference / (_SEEN * np.maximum(share, 0.1)), 0.0, 1.0)).astype(np.float32)
-    image, mask = acquired(changed, soft, random)
-    inner = slice(_MARGIN, soft.shape[-1] - _MARGIN)
-    return Slab(image[..., inner], mask[..., inner], share[..., inner], soft[..., inner], start + _MARGIN)
+    return _ill(painted(anatomy.soft, values, random), anatomy, values, lesions, random, known=True)
 
 
-def training_pairs(bank: Bank, lesions: LesionBank, random: Random) -> list[Pair]:
-    """Two pairs from one slab, some slices apart."""
-    while True:
-        slab = random_slab(bank, lesions, 2 * NEIGHBORS + 1 + _APART, random)
-        middles = (NEIGHBORS, NEIGHBORS + _APART)
-        if all(np.count_nonzero(slab.mask[..., middle]) > _LEAST_PIXELS for middle in middles):
-            return [_pair(slab, middle, random) for middle in middles]
+def seen_by_network(scan: PaintedScan) -> Tensor:
+    """The network's channels (channel, i, j, k) of a painted scan."""
+    return with_places(scan.image, scan.mask)
 
 
-def _pair(slab: Slab, middle: int, random: Random) -> Pair:
-    near = slice(middle - NEIGHBORS, middle + NEIGHBORS + 1)
-    image, mask = normalized(slab.image, slab.mask)[..., near], slab.mask[..., near]
-    image = np.where(mask, image * random.uniform(*_GAIN) + random.uniform(-_OFFSET, _OFFSET), 0.0)
-    seen = with_places(np.moveaxis(image, -1, 0), slab.mask[..., middle], slab.start + middle)
-    return Pair(seen, slab.structures[..., middle], slab.lesions[..., middle], slab.mask[..., middle])
+def _ill(
+    image: Tensor, anatomy: Anatomy, values: Values, lesions: LesionBank, random: Random, known: bool
+) -> PaintedScan:
+    changed, share = painted_lesions(image, anatomy.soft, values, anatomy.mass, lesions, random)
+    # A single voxel of texture does not hide a lesion.
+    difference = blurred((changed - image).abs(), 0.7) / values.spread
+    share = share * (difference / (_SEEN * share.clamp(min=0.1))).clamp(0.0, 1.0)
+    image, mask = acquired(changed, anatomy.soft, random)
+    return PaintedScan(image, mask, share, anatomy.soft, known)
+
+
+def _real(bank: Bank, random: Random) -> tuple[Tensor, Tensor]:
+    """A real healthy scan, bent and turned, and its structures as far as gray values tell them."""
+    stored = torch.from_numpy(bank.scans[int(random.numbers.integers(len(bank.scans)))]).to(random.device)
+    places = posed(places_mm(0.5 * bend(random), fine=False), pose(random))
+    image = at_places(stored, places, GRID, "bilinear") / bank.scale
+    inside = at_places((stored > 0).float(), places, GRID, "bilinear")
+    soft = torch.zeros(len(STRUCTURES), *image.shape, device=image.device)
+    soft[OUTSIDE] = 1.0 - inside
+    names = ("ventricle", "cortex", "white matter")
+    gates = (image < _FLUID, (image >= _FLUID) & (image < _WHITE), image >= _WHITE)
+    for name, gate in zip(names, gates, strict=True):
+        soft[index_of(name)] = inside * gate
+    return image, soft

@@ -1,7 +1,7 @@
-"""A 2.5D network that says which healthy structure belongs at every voxel of any scan, and where something else lies.
+"""A 3D network that says which healthy structure belongs at every voxel of any scan, and where something else lies.
 
-It sees five neighboring axial slices at 2 mm, the brain mask of the middle one, and where they lie in the template;
-left and right are alike to it.
+It sees the scan at 2 mm, its mirror image, the brain mask, and where voxels lie in the template; left and right are
+alike to it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from .structures import NAMES, OUTSIDE, STRUCTURES
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 GRID = "template_2mm"
 FOLDER = "StructureNetwork"
 WEIGHTS_FILE, NETWORK_FILE, PLACE_PRIOR = "model.safetensors", "network.json", "place_prior"
-# Slices on either side of the middle one.
-NEIGHBORS = 2
-CHANNELS_SEEN = 2 * NEIGHBORS + 1 + 4
-_LOW, _HIGH, _MOST = 10.0, 90.0, 4.0
+# The part of the 2 mm template grid that the network sees: the brain mask with 6 mm to spare, sides alike, in eights.
+FIELD = (slice(8, 88), slice(8, 104), slice(8, 88))
+CHANNELS_SEEN = 6
+_LOW, _HIGH, _MOST = 0.1, 0.9, 4.0
 # Half the size of the template's field of view in mm, by which places are scaled.
 _REACH_MM = (96.0, 112.0, 96.0)
 
@@ -36,36 +37,40 @@ _REACH_MM = (96.0, 112.0, 96.0)
 class NetworkSize:
     """Channels of each level; every level halves the size."""
 
-    channels: tuple[int, ...] = (24, 48, 96, 144)
+    channels: tuple[int, ...] = (16, 40, 96, 160)
 
 
-def normalized(image: FloatArray, mask: MaskArray) -> FloatArray:
+def normalized(image: Tensor, mask: Tensor) -> Tensor:
     """Median 0 and 80 % of the brain within a width of 1, cut at 4; 0 outside the mask. Any unit, any offset."""
+    import torch
+
     inside = image[mask]
-    if not inside.size:
-        return np.zeros_like(image)
-    low, middle, high = np.percentile(inside, (_LOW, 50.0, _HIGH))
-    scaled = (image - middle) / max(float(high - low), 1e-6)
-    return np.where(mask, np.clip(scaled, -_MOST, _MOST), 0.0).astype(np.float32)
+    if not len(inside):
+        return torch.zeros_like(image)
+    ranked = inside.sort().values
+    low, middle, high = (ranked[int(share * (len(ranked) - 1))] for share in (_LOW, 0.5, _HIGH))
+    scaled = (image - middle) / (high - low).clamp(min=1e-6)
+    return torch.where(mask, scaled.clamp(-_MOST, _MOST), 0.0)
 
 
-def with_places(slices: FloatArray, mask: MaskArray, middle: int) -> FloatArray:
-    """Channels (c, i, j) of slices (5, i, j): the slices, the middle one's mask, and |x|, y, z in template space."""
-    grid = grid_named(GRID)
-    x, y, z = (
-        (grid.affine[axis, axis] * np.arange(grid.shape[axis]) + grid.affine[axis, 3]) / _REACH_MM[axis]
-        for axis in range(3)
-    )
-    shape = slices.shape[1:]
-    places = [np.abs(x)[:, None] + np.zeros(shape), y[None] + np.zeros(shape), np.full(shape, z[middle])]
-    return np.concatenate([slices, mask[None], np.stack(places)]).astype(np.float32)
+def with_places(image: Tensor, mask: Tensor) -> Tensor:
+    """Channels (c, i, j, k) of a scan in ``FIELD``: normalized, that mirrored, the mask, and |x|, y, z in the template."""
+    import torch
+
+    grid, seen, places = grid_named(GRID), normalized(image, mask), []
+    for axis, part in enumerate(FIELD):
+        along = (grid.affine[axis, axis] * np.arange(part.start, part.stop) + grid.affine[axis, 3]) / _REACH_MM[axis]
+        shape = [-1 if axis == other else 1 for other in range(3)]
+        values = torch.from_numpy((np.abs(along) if axis == 0 else along).astype(np.float32))
+        places.append(values.to(image.device).view(shape).expand(image.shape))
+    return torch.stack([seen, seen.flip(0), mask.float(), *places])
 
 
 def build(size: NetworkSize) -> torch.nn.Module:
     """The network, from ``CHANNELS_SEEN`` channels to a score of every structure, and last of something else there."""
-    from ..networks.plain_unet import PlainUNet
+    from ..networks.plain_unet import PlainUNet3d
 
-    return PlainUNet(CHANNELS_SEEN, len(STRUCTURES) + 1, size.channels)
+    return PlainUNet3d(CHANNELS_SEEN, len(STRUCTURES) + 1, size.channels)
 
 
 class StructureNetwork(NamedTuple):
@@ -106,24 +111,19 @@ class Seen(NamedTuple):
     lesion: FloatArray
 
 
-def look(network: torch.nn.Module, image: FloatArray, mask: MaskArray, batch: int = 8) -> Seen:
+def look(network: torch.nn.Module, image: FloatArray, mask: MaskArray) -> Seen:
     """What the network sees in a scan on the 2 mm grid; outside the mask "outside" is 1 and the log odds 0."""
     import torch
 
-    seen, found = normalized(image, mask), np.zeros((len(STRUCTURES), *image.shape), dtype=np.float32)
+    device = next(network.parameters()).device
+    inside = np.ascontiguousarray(mask[FIELD])
+    scan = torch.from_numpy(np.where(inside, image[FIELD], 0.0).astype(np.float32)).to(device)
+    with torch.inference_mode():
+        scores = network(with_places(scan, torch.from_numpy(inside).to(device))[None])[0].float()
+        shares, odds = torch.softmax(scores[:-1], 0).cpu().numpy(), scores[-1].cpu().numpy()
+    found = np.zeros((len(STRUCTURES), *image.shape), dtype=np.float32)
     found[OUTSIDE] = 1.0
     lesion = np.zeros(image.shape, dtype=np.float32)
-    padded = np.pad(seen, ((0, 0), (0, 0), (NEIGHBORS, NEIGHBORS)), mode="edge")
-    used = np.flatnonzero(mask.any(axis=(0, 1)))
-    device = next(network.parameters()).device
-    for start in range(0, len(used), batch):
-        chosen = used[start : start + batch]
-        near = [np.moveaxis(padded[..., k : k + 2 * NEIGHBORS + 1], -1, 0) for k in chosen]
-        stacks = [with_places(slices, mask[..., k], int(k)) for slices, k in zip(near, chosen, strict=True)]
-        with torch.inference_mode():
-            scores = network(torch.from_numpy(np.stack(stacks)).to(device)).float()
-            found[..., chosen] = np.moveaxis(torch.softmax(scores[:, :-1], 1).cpu().numpy(), 0, -1)
-            lesion[..., chosen] = np.moveaxis(scores[:, -1].cpu().numpy(), 0, -1)
-    found[:, ~mask] = 0.0
-    found[OUTSIDE, ~mask] = 1.0
-    return Seen(found, np.where(mask, lesion, 0.0).astype(np.float32))
+    found[(slice(None), *FIELD)] = np.where(inside, shares, found[(slice(None), *FIELD)])
+    lesion[FIELD] = np.where(inside, odds, 0.0)
+    return Seen(found, lesion)
