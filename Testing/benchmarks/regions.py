@@ -39,6 +39,7 @@ from BrainAnomalyLib.regions import naming
 from BrainAnomalyLib.regions.atlas import LOBES
 from BrainAnomalyLib.regions.naming import structures_on, with_regions
 from BrainAnomalyTrainingLib.painting.contrasts import random_values
+from BrainAnomalyTrainingLib.painting.fields import Random
 from synthetic import grid_of
 
 HELD = ("training_seg_05.nii.gz", "training_seg_18.nii.gz")
@@ -111,7 +112,7 @@ def painted_case(file: Path, seed: int) -> Case:
     stored, source = from_image(SimpleITK.ReadImage(str(file)))
     grid = random_grid(source, random)
     labels = resample(np.rint(stored).astype(np.int16), source, grid, interpolation="nearest")
-    structures, values = from_freesurfer(labels), random_values(random)
+    structures, values = from_freesurfer(labels), random_values(Random([20260, seed, 1])).levels
     lesions = random_lesions(labels, grid, random)
     image = values[structures]
     spread = float(np.ptp(values[1:]))

@@ -122,9 +122,7 @@ def posed(places: Tensor, matrix: Tensor) -> Tensor:
     return torch.einsum("ab,bijk->aijk", matrix[:, :3], places) + matrix[:, 3].view(3, 1, 1, 1)
 
 
-def _widening(
-    labels: Tensor, displacement: Tensor, name: str, sigma: float, most_mm: float, random: Random
-) -> Tensor:
+def _widening(labels: Tensor, displacement: Tensor, name: str, sigma: float, most_mm: float, random: Random) -> Tensor:
     """Displacement toward a structure, so that it is seen wider than it is; sometimes none."""
     size = most_mm * random.numbers.random() ** 1.5 * float(random.numbers.choice([0.0, 1.0, 1.0]))
     if size == 0.0:
@@ -134,7 +132,8 @@ def _widening(
     length = slope.norm(dim=0)
     ranked = length.flatten().sort().values
     steepest = ranked[int(0.995 * (len(ranked) - 1))].clamp(min=1e-6)
-    return size * slope / torch.maximum(length, 0.3 * steepest)
+    widened: Tensor = size * slope / torch.maximum(length, 0.3 * steepest)
+    return widened
 
 
 def _mass(labels: Tensor, displacement: Tensor, random: Random) -> tuple[Tensor, tuple[float, float, float, float]]:

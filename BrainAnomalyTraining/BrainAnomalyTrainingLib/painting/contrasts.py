@@ -102,7 +102,8 @@ def painted(soft: Tensor, values: Values, random: Random) -> Tensor:
     texture = smooth_noise(shape, random.uniform(0.4, 1.5), random)
     drift = smooth_noise(shape, random.uniform(4.0, 10.0), random) * (values.spread * random.uniform(0.0, _MOST_DRIFT))
     rough = torch.tensordot(torch.from_numpy(spreads).to(soft.device), soft, dims=1) * texture
-    return torch.tensordot(levels, soft, dims=1) + rough + drift * (1.0 - soft[OUTSIDE])
+    mixed: Tensor = torch.tensordot(levels, soft, dims=1)
+    return mixed + rough + drift * (1.0 - soft[OUTSIDE])
 
 
 def recolored(image: Tensor, soft: Tensor, random: Random) -> tuple[Tensor, Values]:

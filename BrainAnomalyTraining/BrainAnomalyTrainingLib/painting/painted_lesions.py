@@ -69,7 +69,12 @@ class LesionBank:
 
 
 def painted_lesions(
-    image: Tensor, soft: Tensor, values: Values, mass: tuple[float, float, float, float], bank: LesionBank, random: Random
+    image: Tensor,
+    soft: Tensor,
+    values: Values,
+    mass: tuple[float, float, float, float],
+    bank: LesionBank,
+    random: Random,
 ) -> tuple[Tensor, Tensor]:
     """The scan (i, j, k) with lesions, and their share (i, j, k; 0 to 1)."""
     share = _some_share(soft, mass, bank, random) * (1.0 - soft[OUTSIDE])

@@ -61,7 +61,7 @@ _PAINTERS, _EACH = 6, 6
 class StructureRecipe:
     """Every choice of the training. ``held_out`` label maps are never learned from; they measure."""
 
-    steps: int = 6_000
+    steps: int = 11_000
     batch: int = 2
     real_share: float = 0.3
     learning_rate: float = 1.5e-3

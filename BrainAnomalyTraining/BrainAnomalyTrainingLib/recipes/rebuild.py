@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from BrainAnomalyLib.detectors.anatomy.structure_network import GRID
 from BrainAnomalyLib.detectors.evidence_detector import EvidenceDetector
 from BrainAnomalyLib.detectors.learned import LearnedDetector
 from BrainAnomalyLib.detectors.learning import Preset
@@ -15,6 +16,7 @@ from BrainAnomalyLib.detectors.registry import detector_class_named
 from BrainAnomalyLib.devices import choose_device
 from BrainAnomalyLib.errors import OptionsError
 from BrainAnomalyLib.packages.read import Package, read_package
+from BrainAnomalyLib.preparation.recipe import Recipe
 
 from ..brain_mask.training import Recipe as BrainMaskRecipe
 from ..brain_mask.training import train as train_brain_mask
@@ -22,6 +24,7 @@ from ..cache.cached_scans import CachedScan
 from ..calibrate.calibration_run import CalibrationOutcome, calibrated_by_residual, elsewhere
 from ..calibrate.evidence_calibration import calibrated_by_evidence
 from ..export.package_export import Provenance, export_package, export_parts
+from ..painting.bank import as_bytes
 from ..painting.structure_training import StructureRecipe
 from ..painting.structure_training import train as train_structures
 from ..run.run_folder import RunFolder
@@ -187,10 +190,15 @@ def make_brain_mask(kitchen: Kitchen) -> None:
 
 
 def make_structure_network(kitchen: Kitchen) -> None:
-    """Train the structure network of the anatomy model; its bank, checkpoint and finished files lie in ``out``."""
+    """Train the structure network of the anatomy model; its bank, checkpoint and finished files lie in ``out``.
+
+    Half of the scans that the split leaves to learn from join in.
+    """
     job, plan = kitchen.job, kitchen.recipe.training
     recipe = StructureRecipe(steps=job.steps or plan.steps, seed=plan.seed)
-    train_structures(job.data, job.out, recipe, job.minutes, choose_device(job.device))
+    healthy = kitchen.scans(kitchen.parts.training[::2], Recipe(grid=GRID))
+    scans = (as_bytes(scan.image, scan.mask) for scan in healthy)
+    train_structures(job.data, scans, job.out, recipe, job.minutes, choose_device(job.device))
 
 
 def _network(package: Package, device: str) -> LearnedDetector:

@@ -63,7 +63,6 @@ class CombinedT1wConfig(CombinedConfig):
     anatomy: float = 1.0
     asymmetry: float = 1.0
     deviation: float = 1.5
-    certainty: float = 0.0
     normative: float = 0.5
 
 
