@@ -54,7 +54,7 @@ def normalized(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def with_places(image: Tensor, mask: Tensor) -> Tensor:
-    """Channels (c, i, j, k) of a scan in ``FIELD``: normalized, its mirror image, mask, and |x|, y, z in the template."""
+    """Channels (c, i, j, k) of a scan in ``FIELD``: normalized, its mirror image, mask, |x|, y, z in the template."""
     import torch
 
     grid, seen, places = grid_named(GRID), normalized(image, mask), []
