@@ -160,7 +160,7 @@ def test_the_combined_map_has_all_components_and_sees_a_bright_lesion():
     weights = detector.config
     names = (
         *(("tissue", weights.anatomy), ("network", weights.network)),
-        *(("asymmetry", weights.asymmetry), ("deviation", weights.deviation_on_flair)),
+        *(("asymmetry", weights.asymmetry), ("deviation", 0.0)),
     )
     total = sum(weight for _, weight in names)
     expected = sum(score.components[name] * weight for name, weight in names) / total

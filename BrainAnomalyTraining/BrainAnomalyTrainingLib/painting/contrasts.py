@@ -101,9 +101,9 @@ def painted(soft: Tensor, values: Values, random: Random) -> Tensor:
     shape = soft.shape[1:]
     texture = smooth_noise(shape, random.uniform(0.4, 1.5), random)
     drift = smooth_noise(shape, random.uniform(4.0, 10.0), random) * (values.spread * random.uniform(0.0, _MOST_DRIFT))
-    rough = torch.tensordot(torch.from_numpy(spreads).to(soft.device), soft, dims=1) * texture
+    spread: Tensor = torch.tensordot(torch.from_numpy(spreads).to(soft.device), soft, dims=1)
     mixed: Tensor = torch.tensordot(levels, soft, dims=1)
-    return mixed + rough + drift * (1.0 - soft[OUTSIDE])
+    return mixed + spread * texture + drift * (1.0 - soft[OUTSIDE])
 
 
 def recolored(image: Tensor, soft: Tensor, random: Random) -> tuple[Tensor, Values]:

@@ -197,7 +197,7 @@ def make_structure_network(kitchen: Kitchen) -> None:
     job, plan = kitchen.job, kitchen.recipe.training
     recipe = StructureRecipe(steps=job.steps or plan.steps, seed=plan.seed)
     healthy = kitchen.scans(kitchen.parts.training[::2], Recipe(grid=GRID))
-    scans = (as_bytes(scan.image, scan.mask) for scan in healthy)
+    scans = (as_bytes(scan.image(), scan.mask()) for scan in healthy)
     train_structures(job.data, scans, job.out, recipe, job.minutes, choose_device(job.device))
 
 

@@ -41,17 +41,16 @@ DEVIATION = "deviation"
 class CombinedConfig:
     """Weights of the components' evidence.
 
-    ``Testing/benchmarks/combination.py`` says what they are worth. For FLAIR and T2w anatomy counts more than the table
-    asks: it knows confluent lesions of multiple sclerosis best. On FLAIR the deviation heals the scan and is shown, but
-    adds nothing to the tissue reference; on T2w it counts as much. ``certainty`` is that of ``anatomy``'s deviation,
-    ``structures`` the identity of the structure network that the tables were made with.
+    ``Testing/benchmarks/combination.py`` says what they are worth. On FLAIR anatomy counts more than the table asks: it
+    knows confluent lesions of multiple sclerosis best; the deviation heals the scan and is shown, but adds nothing. On
+    T2w the deviation alone counts: whatever is added to it finds less. ``certainty`` is that of ``anatomy``'s
+    deviation, ``structures`` the identity of the structure network that the tables were made with.
     """
 
     anatomy: float = 2.0
     network: float = 1.0
     asymmetry: float = 0.5
-    deviation: float = 2.0
-    deviation_on_flair: float = 0.0
+    deviation: float = 1.0
     certainty: float = 0.5
     structures: str = field(default_factory=structures_identity)
 
@@ -95,8 +94,9 @@ class CombinedDetector(EvidenceDetector):
     def weights(self, contrast: Contrast) -> tuple[float, ...]:
         """Of the components, in the order of their names."""
         config = self.config
-        deviation = config.deviation_on_flair if contrast == "FLAIR" else config.deviation
-        return config.anatomy, config.network, config.asymmetry, deviation
+        if contrast == "FLAIR":
+            return config.anatomy, config.network, config.asymmetry, 0.0
+        return 0.0, 0.0, 0.0, config.deviation
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
         """The healed brain and every component's map; the networks' grid has voxels of 2 mm."""
@@ -161,7 +161,8 @@ class CombinedT1wDetector(CombinedDetector):
 
     def weights(self, contrast: Contrast) -> tuple[float, ...]:
         """Of the components, in the order of their names."""
-        return *super().weights(contrast), self.config.normative
+        config = self.config
+        return config.anatomy, config.network, config.asymmetry, config.deviation, config.normative
 
     def component_maps(self, prepared: PreparedScan, made: Reconstruction) -> dict[str, FloatArray]:
         """Every component's map relative to its normal level, with the deviation from healthy intensities."""
