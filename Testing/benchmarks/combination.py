@@ -9,7 +9,7 @@
 
 Mean over the cases of the AP inside the brain, before the T1w map is smoothed. The weights for T1w were chosen on such
 cases and on the healthy heads of OpenNeuro ds000011, where more weight on the normative map makes more findings. Those
-for FLAIR lean more on anatomy than the table asks: MSLUB patient19 had a say. On T2w the deviation stands alone because
+for FLAIR lean more on anatomy than the table asks: MSLUB patient19 had a say. On T2w the deviation counts most because
 of both groups of such cases. A slice has no deviation: the structure network sees whole heads.
 """
 

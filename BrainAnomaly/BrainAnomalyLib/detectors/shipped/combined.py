@@ -43,14 +43,14 @@ class CombinedConfig:
 
     ``Testing/benchmarks/combination.py`` says what they are worth. On FLAIR anatomy counts more than the table asks: it
     knows confluent lesions of multiple sclerosis best; the deviation heals the scan and is shown, but adds nothing. On
-    T2w the deviation alone counts: whatever is added to it finds less. ``certainty`` is that of ``anatomy``'s
-    deviation, ``structures`` the identity of the structure network that the tables were made with.
+    T2w it counts most. ``certainty`` is that of ``anatomy``'s deviation, ``structures`` the identity of the structure
+    network that the tables were made with.
     """
 
     anatomy: float = 2.0
     network: float = 1.0
     asymmetry: float = 0.5
-    deviation: float = 1.0
+    deviation: float = 8.0
     certainty: float = 0.5
     structures: str = field(default_factory=structures_identity)
 
@@ -94,9 +94,8 @@ class CombinedDetector(EvidenceDetector):
     def weights(self, contrast: Contrast) -> tuple[float, ...]:
         """Of the components, in the order of their names."""
         config = self.config
-        if contrast == "FLAIR":
-            return config.anatomy, config.network, config.asymmetry, 0.0
-        return 0.0, 0.0, 0.0, config.deviation
+        deviation = 0.0 if contrast == "FLAIR" else config.deviation
+        return config.anatomy, config.network, config.asymmetry, deviation
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
         """The healed brain and every component's map; the networks' grid has voxels of 2 mm."""
