@@ -25,9 +25,9 @@ from .structure_network import GRID, StructureNetwork, load_structure_network, l
 from .structures import index_of
 
 BRIGHTER, DARKER = "brighter", "darker"
-# Testing/benchmarks/anatomy.py --part healthy.
+# Testing/benchmarks/anatomy.py --part healthy, with an earlier structure network.
 _THRESHOLD = 0.3
-_SOURCE = "spreads of the scan's own structures; at most 1 mL in the mean of a few healthy scans of each contrast"
+_SOURCE = "spreads of the scan's own structures; chosen on a few healthy scans, with an earlier structure network"
 # No lesion map is so sure that a plain deviation counts for nothing.
 _LEAST_SURE = 1e-4
 
