@@ -90,7 +90,7 @@ def test_the_description_names_what_made_it_from_what(derivative, bids):
 
 def test_every_file_has_a_derivative_name_and_a_sidecar(derivative):
     names = {path.name for path in (derivative / "sub-01" / "ses-a" / "anat").iterdir() if "FLAIR" in path.name}
-    kinds = ("brain_mask", "findings_dseg")
+    kinds = ("brain_mask", "findings_dseg", "structures_dseg")
     orig = "sub-01_ses-a_space-orig_desc-"
     volumes = {f"{orig}FLAIR{kind}" for kind in kinds}
     volumes |= {f"{orig}{desc}_FLAIR" for desc in ("anomalymap", "pseudohealthy", "residualsigned", "residualabsolute")}

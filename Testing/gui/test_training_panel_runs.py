@@ -39,8 +39,9 @@ def environment(monkeypatch, home, host):
 def widget(host):
     """The open module; what it started is ended afterwards."""
     opened = host.open("BrainAnomalyTraining")
+    panel = opened.panel
     yield opened
-    end(opened.panel.monitor)
+    end(panel.monitor)
 
 
 @pytest.fixture
@@ -249,9 +250,9 @@ def test_a_training_outlives_the_panel_and_goes_on_after_it_was_killed(host, wid
     widget.panel._settings.parameters.excluded = ["sub-02"]
     host.click(widget.ui.startButton)
     wait_for_step(host, widget, 3)
-    folder = widget.panel.monitor.folder
+    folder, first = widget.panel.monitor.folder, widget.panel.monitor
     again = opened_again()
-    assert again.panel.monitor is not widget.panel.monitor
+    assert again.panel.monitor is not first
     assert (again.panel.monitor.folder, phase(again)) == (folder, "running")
     assert again.ui.pauseButton.enabled
     assert again.ui.cohortPathLineEdit.currentPath == str(home / "healthy")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..detectors.anatomy.structures import NAMES
 from ..io.volumes import stem
 from ..output.folder import RESEARCH_USE
 from ..service.workplace import write_json
@@ -27,7 +28,7 @@ GROUP, WORK = "group", "work"
 _IGNORED = (STATE, THUMBNAILS, GROUP, WORK, "figures", "index*", "cohort.*", "findings.csv", "decisions.csv")
 _VOLUME = ".nii.gz"
 _SPACE, _TEMPLATE = "space-orig", "space-MNI152NLin2009aSym_res-2"
-_MASKS = {"brain_mask": ("brain", "mask"), "findings": ("findings", "dseg")}
+_MASKS = {"brain_mask": ("brain", "mask"), "findings": ("findings", "dseg"), "structures": ("structures", "dseg")}
 _ABOUT = {
     "anomaly_map": "How unlike healthy brains each voxel is",
     "findings": "Connected regions above the threshold, numbered from the largest",
@@ -136,6 +137,8 @@ class _Place:
             return {"Type": "Brain", "Method": self._summary["brain_mask"]["method"]}
         if name == "findings":
             return {"Threshold": self._summary["threshold"], "Units": "label", **_TABLE_COLUMNS}
+        if name == "structures":
+            return {"Units": "label", "Levels": {str(place): one for place, one in enumerate(NAMES)}}
         if name != "anomaly_map":
             return {"Units": "arbitrary", "SkullStripped": True}
         shown = {key: value for key, value in self._summary.items() if key not in ("files", "notice")}

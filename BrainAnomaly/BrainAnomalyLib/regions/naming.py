@@ -49,6 +49,8 @@ _APART = {"striatum": NUCLEI[:2], "hippocampus and amygdala": NUCLEI[2:]}
 TOUCHES_MM = 1.0
 # Neighbors among which the nearest voxel is looked for: its center need not be the nearest.
 _NEIGHBORS = 8
+# Some points of a finding tell how far to look from the others.
+_SOME_POINTS = 16
 
 
 def with_regions(
@@ -206,7 +208,8 @@ def _gap_mm(points: NDArray[np.float64], tree: Any, grid: Grid) -> float | None:
     """mm between the nearest two voxels of a finding and of a tree, 0 where they touch; None without a tree."""
     if tree is None:
         return None
-    away, _ = tree.query(points)
+    reach = tree.query(points[:: max(1, len(points) // _SOME_POINTS)])[0].min() + np.linalg.norm(grid.spacing)
+    away, _ = tree.query(points, distance_upper_bound=reach * (1.0 + 1e-9))
     # Voxels are boxes: the nearest need not have the nearest center.
     near = points[away <= away.min() + np.linalg.norm(grid.spacing)]
     _, nearest = tree.query(near, k=[*range(1, min(_NEIGHBORS, tree.n) + 1)])
