@@ -77,7 +77,7 @@ class TestThreshold:
         for value in np.linspace(1.3, 2.5, 9):
             cuts.append(seconds_of(lambda at=value: connected_components(anomaly > at, 1.0, 20.0)))
             steps.append(seconds_of(lambda at=value: panel.logic.setThreshold(node, float(at))))
-            found = panel.logic.findings(node)
+            found = panel.logic.setThreshold(node, float(value))
             names.append(seconds_of(lambda cut=found: regions.named(cut)))
         assert panel.logic.record(node).threshold == pytest.approx(2.5)
         # The quickest of each in one run: neither the computer nor how busy it is may decide the test.
