@@ -92,7 +92,7 @@ def pair() -> tuple[BrainImage, BrainImage, np.ndarray]:
 
 def test_two_contrasts_are_registered_to_a_fraction_of_a_voxel(pair: tuple[BrainImage, BrainImage, np.ndarray]) -> None:
     first, second, truth = pair
-    found = register_pair(first, second, [np.eye(4)], "rigid")
+    found = register_pair(first, second, [np.eye(4)])
     points = first.grid.to_world(np.argwhere(first.mask)[::100])
     wrong = np.linalg.norm(apply_affine(found, points) - apply_affine(truth, points), axis=1)
     assert wrong.mean() < 0.5

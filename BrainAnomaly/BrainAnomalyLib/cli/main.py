@@ -19,14 +19,14 @@ from typing import Any, NoReturn, TextIO, get_args
 from .. import __version__
 from ..detectors.registry import detector_names, load_detector
 from ..devices import Device
-from ..errors import BrainAnomalyError, OptionsError
+from ..errors import BrainAnomalyError
 from ..findings.table import Change
 from ..io.volumes import CONTRASTS
 from ..output.folder import RESEARCH_USE
 from ..output.formats import format_names
 from ..preparation.brain.methods import CHOICES as BRAIN_MASK_METHODS
 from ..progress import Progress, progress_lines, silent
-from ..service.jobs import DetectionJob, Outcome, in_plain_words, run_job
+from ..service.jobs import DetectionJob, Outcome, in_plain_words, run_job, unequal_contrasts
 from ..service.streams import program_name, while_read
 from .bids_command import add_bids_parser, run_bids
 from .cohort_command import add_cohort_parser, run_cohort_command
@@ -139,9 +139,7 @@ def _detector_line(name: str) -> str:
 def _job(options: argparse.Namespace) -> DetectionJob:
     contrasts = options.contrast or ["unknown"] * len(options.scan)
     if len(contrasts) != len(options.scan):
-        raise OptionsError(
-            "There are not as many contrasts as scans.", "Say for every scan what it shows, or for none."
-        )
+        raise unequal_contrasts()
     return DetectionJob(
         scan=options.scan[0],
         out=options.out,

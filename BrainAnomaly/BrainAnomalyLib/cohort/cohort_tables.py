@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..service.workplace import host_name, writing
+from ..service.workplace import write_whole, writing
 from .records import Record
 
 SCAN_TABLE, FINDING_TABLE = "cohort", "findings.csv"
@@ -30,9 +29,9 @@ def write_tables(records: Sequence[Record], out: Path) -> list[Path]:
     scans, findings = pandas.DataFrame(scan_rows(records)), pandas.DataFrame(_finding_rows(records))
     paths = [out / f"{SCAN_TABLE}.csv", out / FINDING_TABLE, out / f"{SCAN_TABLE}.parquet"]
     with writing(out):
-        replace(paths[0], lambda path: scans.to_csv(path, index=False))
-        replace(paths[1], lambda path: findings.to_csv(path, index=False))
-        replace(paths[2], lambda path: scans.to_parquet(path, index=False))
+        write_whole(paths[0], lambda path: scans.to_csv(path, index=False))
+        write_whole(paths[1], lambda path: findings.to_csv(path, index=False))
+        write_whole(paths[2], lambda path: scans.to_parquet(path, index=False))
     return paths
 
 
@@ -63,13 +62,3 @@ def _finding_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
                 row |= {f"{space}_{axis}": value for axis, value in zip("xyz", finding[name], strict=True)}
             rows.append({**row, "results": record["results"]})
     return rows
-
-
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside and move into place; several processes may do so. Raises OSError."""
-    unfinished = path.with_name(f"{path.name}.{host_name()}-{os.getpid()}.partial")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from .. import __version__
 from ..detectors.anatomy.structures import NAMES
 from ..io.volumes import stem
 from ..output.folder import RESEARCH_USE
-from ..service.workplace import write_json
+from ..service.workplace import write_json, write_whole
 from .entries import Entry
 from .places import Kept, move, write_in_template, write_thumbnail
 from .records import STATE, THUMBNAILS, read_record
@@ -32,6 +32,7 @@ _MASKS = {"brain_mask": ("brain", "mask"), "findings": ("findings", "dseg"), "st
 _ABOUT = {
     "anomaly_map": "How unlike healthy brains each voxel is",
     "findings": "Connected regions above the threshold, numbered from the largest",
+    "structures": "Healthy structures that belong at each voxel",
     "brain_mask": "Brain in which anomalies were looked for",
     "pseudo_healthy": "The scan as expected without anomalies",
     "uncertainty": "How unsure the expected intensity is",
@@ -43,7 +44,7 @@ _TABLE_COLUMNS = {
     "volume_ml": {"Description": "Volume", "Units": "mL"},
     "peak": {"Description": "Highest value of the anomaly map, in its unit"},
     "mean": {"Description": "Mean of the anomaly map, in its unit"},
-    "side": {"Description": "Side by the template's midline: left, right or midline"},
+    "side": {"Description": "Side by the template's midline: left, right, midline or bilateral"},
     "looks": {"Description": "Whether it looks brighter or darker than expected"},
 }
 
@@ -197,6 +198,4 @@ all scans through, `cohort.csv` has a row for each scan, `findings.csv` one for 
 
 
 def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.partial")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    unfinished.replace(path)
+    write_whole(path, lambda fresh: fresh.write_text(text, encoding="utf-8", newline="\n"))

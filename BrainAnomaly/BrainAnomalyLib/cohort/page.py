@@ -14,8 +14,8 @@ from pathlib import Path
 
 from .. import __version__
 from ..output.folder import RESEARCH_USE
-from ..service.workplace import writing
-from .cohort_tables import replace, scan_rows
+from ..service.workplace import write_whole, writing
+from .cohort_tables import scan_rows
 from .records import THUMBNAILS, Record
 
 PAGE, ROWS = "index.html", "index_rows.js"
@@ -49,8 +49,8 @@ def write_page(records: Sequence[Record], out: Path) -> Path:
     )
     with writing(out):
         script = f"const ROWS = {_as_script(json.dumps(rows))};\n"
-        replace(out / ROWS, lambda path: path.write_text(script, encoding="utf-8"))
-        replace(out / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
+        write_whole(out / ROWS, lambda path: path.write_text(script, encoding="utf-8"))
+        write_whole(out / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
     return out / PAGE
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..io.geometry import Affine, inverse
 from ..preparation.pipeline import AlignedScan
-from ..preparation.space.pair_registration import BrainImage, nearest_rigid, register_pair
-from ..preparation.space.same_head import require_same_head, surplus
+from ..preparation.space.pair_registration import BrainImage
+from ..preparation.space.same_head import registered_heads, require_same_head, surplus
 
 
 def placed(first: AlignedScan, other: AlignedScan) -> Affine:
@@ -16,9 +16,8 @@ def placed(first: AlignedScan, other: AlignedScan) -> Affine:
     Raises PreparationError where they do not fit: another person, or a registration that failed.
     """
     one, two = brain_image(first), brain_image(other)
-    center = one.grid.to_world(np.argwhere(one.mask)).mean(axis=0)
     by_template = other.registration.scan_from_template @ inverse(first.registration.scan_from_template)
-    found = register_pair(one, two, [np.eye(4), nearest_rigid(by_template, center)], "rigid")
+    found = registered_heads(one, two, by_template)
     require_same_head(surplus(one, two, found), first.scan.name, other.scan.name)
     return found
 

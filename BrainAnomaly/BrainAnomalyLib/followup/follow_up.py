@@ -10,8 +10,8 @@ from ..detection import Detection
 from ..errors import OptionsError
 from ..findings.changes import SMALLEST_MM3, PriorDate
 from ..io.geometry import FloatArray, Grid, inverse
-from ..preparation.space.pair_registration import BrainImage, nearest_rigid, register_pair
-from ..preparation.space.same_head import require_same_head, surplus
+from ..preparation.space.pair_registration import BrainImage
+from ..preparation.space.same_head import registered_heads, require_same_head, surplus
 from ..progress import Progress, silent
 from .change_map import change_map
 from .halfway import Halfway, halfway_space, inside_both
@@ -30,9 +30,8 @@ def follow_up(now: Detection, before: Detection, progress: Progress = silent) ->
     _require_comparable(now, before)
     progress("Registering both dates", 0.0)
     later, earlier = brain_image(now), brain_image(before)
-    center = later.grid.to_world(np.argwhere(later.mask)).mean(axis=0)
     by_template = inverse(before.template_from_native) @ now.template_from_native
-    found = register_pair(later, earlier, [np.eye(4), nearest_rigid(by_template, center)], "rigid")
+    found = registered_heads(later, earlier, by_template)
     require_same_head(surplus(later, earlier, found), now.scan.name, before.scan.name)
     progress("Comparing both dates", 0.8)
     prior = _prior_date(now, before, later, earlier, halfway_space(later, found))

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import OutputError
 from .finding_pictures import KeyPicture, key_pictures
 from .origin import Words
 from .report_content import ReportContent, Table, caption, report_content
+from .whole_file import whole_file
 
 if TYPE_CHECKING:
     from ..detection import Detection
@@ -31,14 +31,8 @@ def write_report(detection: Detection, path: str | Path, words: Words | None = N
     path, words = Path(path), words or Words()
     keys = key_pictures(detection) if pictures else []
     text = report_html(detection, words, _overview(detection, words.named) if pictures else None, keys)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".report-", dir=path.parent) as scratch:
-            fresh = Path(scratch) / "report.html"
-            fresh.write_text(text, encoding="utf-8")
-            fresh.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"The report '{path}' could not be written: {reason}.", "Choose another folder.") from error
+    with whole_file(path, f"The report '{path}'") as fresh:
+        fresh.write_text(text, encoding="utf-8")
     return path
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-from ..errors import DependencyError, OutputError
+from ..errors import DependencyError
 from .finding_pictures import KeyPicture, key_pictures
 from .origin import Words
 from .report_content import ReportContent, Table, caption, report_content
+from .whole_file import whole_file
 
 if TYPE_CHECKING:
     from ..detection import Detection
@@ -30,14 +30,8 @@ _MOST_ROWS = 200
 def write_pdf(detection: Detection, path: str | Path, words: Words | None = None) -> Path:
     """Write the report to ``path`` (.pdf) and return it. Raises OutputError, DependencyError without reportlab."""
     path, page = Path(path), report_pdf(detection, words)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".report-", dir=path.parent) as scratch:
-            fresh = Path(scratch) / "report.pdf"
-            fresh.write_bytes(page)
-            fresh.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"The report '{path}' could not be written: {reason}.", "Choose another folder.") from error
+    with whole_file(path, f"The report '{path}'") as fresh:
+        fresh.write_bytes(page)
     return path
 
 

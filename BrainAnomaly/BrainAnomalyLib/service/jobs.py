@@ -110,14 +110,17 @@ def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_
     return Outcome(folder, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
 
 
+def unequal_contrasts() -> OptionsError:
+    """What is said where some of several scans have a contrast and others have none."""
+    return OptionsError("There are not as many contrasts as scans.", "Say for every scan what it shows, or for none.")
+
+
 def _check_together(job: DetectionJob) -> None:
     """Raises OptionsError for options that exclude each other."""
     if job.further and (job.detector is not None or job.package is not None):
         raise OptionsError("Several contrasts are detected in by the program's choice for each.", "Give no detector.")
     if job.further_contrasts and len(job.further_contrasts) != len(job.further):
-        raise OptionsError(
-            "There are not as many contrasts as scans.", "Say for every scan what it shows, or for none."
-        )
+        raise unequal_contrasts()
     if job.prior and not is_result(job.prior[0]):
         if len(job.prior) != 1 + len(job.further):
             raise OptionsError(
@@ -128,9 +131,6 @@ def _check_together(job: DetectionJob) -> None:
             require_order(now, before)
     elif len(job.prior) > 1:
         raise OptionsError("An earlier result stands alone.", "Give its folder and nothing else.")
-
-
-_EVERY_CONTRAST = "Say for every scan what it shows, or for none."
 
 
 def _read_all(job: DetectionJob, paths: Sequence[Path], series: str | None = None) -> list[Scan]:

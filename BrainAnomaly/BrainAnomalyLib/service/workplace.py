@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -115,11 +115,15 @@ def running_process(path: Path) -> int | None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file aside and move it into place. Raises OSError."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    text = json.dumps(plain_values(content), indent=2, ensure_ascii=False)
+    write_whole(path, lambda fresh: fresh.write_text(f"{text}\n", encoding="utf-8", newline="\n"))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside and move into place; several processes may do so. Raises OSError."""
+    unfinished = path.with_name(f"{path.name}.{host_name()}-{os.getpid()}.partial")
     try:
-        with unfinished.open("w", encoding="utf-8", newline="\n") as stream:
-            json.dump(plain_values(content), stream, indent=2, ensure_ascii=False)
-            stream.write("\n")
+        write(unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

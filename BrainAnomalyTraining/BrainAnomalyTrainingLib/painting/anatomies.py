@@ -138,9 +138,12 @@ def _widening(labels: Tensor, displacement: Tensor, name: str, sigma: float, mos
 
 def _mass(labels: Tensor, displacement: Tensor, random: Random) -> tuple[Tensor, tuple[float, float, float, float]]:
     """Tissue pushed away from a random place of the brain: displacement, and place and radius in voxels."""
+    none = torch.zeros_like(displacement), (0.0, 0.0, 0.0, 0.0)
+    if not random.chance(_MASS_CHANCE):
+        return none
     inside = torch.nonzero(_at_2mm(labels, displacement) == index_of("white matter"))
-    if not len(inside) or not random.chance(_MASS_CHANCE):
-        return torch.zeros_like(displacement), (0.0, 0.0, 0.0, 0.0)
+    if not len(inside):
+        return none
     i, j, k = (float(value) for value in inside[int(random.numbers.integers(len(inside)))].tolist())
     radius = random.uniform(*_MASS_RADIUS_MM) / _SPACING_MM
     offset = voxels_of(displacement.shape[1:], displacement.device) - _column((i, j, k), displacement.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,20 @@ SCALE = 150.0
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """Label maps (1 mm template grid) and real scans (2 mm template grid; white matter ``scale``), all uint8."""
+    """Label maps (1 mm template grid) and real scans (2 mm template grid, as ``as_bytes`` makes them), all uint8."""
 
     labels: tuple[Array, ...]
     sources: tuple[str, ...]
     scans: tuple[Array, ...] = ()
-    scale: float = SCALE
+
+    def without(self, names: Sequence[str]) -> Bank:
+        """The bank without some label maps."""
+        kept = [place for place, name in enumerate(self.sources) if name not in names]
+        return replace(self, labels=tuple(self.labels[k] for k in kept), sources=tuple(self.sources[k] for k in kept))
+
+    def only(self, names: Sequence[str]) -> Bank:
+        """Some label maps, and no scan."""
+        return replace(self.without([name for name in self.sources if name not in names]), scans=())
 
 
 def as_bytes(image: FloatArray, mask: MaskArray) -> Array:
@@ -47,15 +55,11 @@ def make_bank(files: Sequence[Path], scans: Iterable[Array], folder: Path) -> No
     unfinished.replace(file)
 
 
-def read_bank(folder: Path, left_out: Sequence[str], only: Sequence[str] | None = None) -> Bank:
-    """The bank in ``folder`` without the label maps ``left_out``, or with ``only`` some and no scan.
-
-    Raises ValueError for one made for another list of structures.
-    """
+def read_bank(folder: Path) -> Bank:
+    """The bank in ``folder``. Raises ValueError for one made for another list of structures."""
     with np.load(folder / BANK_FILE, allow_pickle=False) as stored:
-        labels, names, scans = stored["labels"], [str(name) for name in stored["names"]], stored["scans"]
+        labels, scans = stored["labels"], stored["scans"]
+        names = tuple(str(name) for name in stored["names"])
     if int(labels.max()) >= len(STRUCTURES):
         raise ValueError(f"the bank in {folder} was made for another list of structures than {NAMES}")
-    wanted = [name for name in names if name not in left_out] if only is None else list(only)
-    chosen = tuple(labels[names.index(name)] for name in wanted)
-    return Bank(chosen, tuple(wanted), tuple(scans) if only is None else ())
+    return Bank(tuple(labels), names, tuple(scans))

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from BrainAnomalyLib.detectors.anatomy.structure_network import GRID, with_places
+from BrainAnomalyLib.detectors.anatomy.structure_network import GRID
 from BrainAnomalyLib.detectors.anatomy.structures import OUTSIDE, STRUCTURES, index_of
 
 from .acquisition import acquired
 from .anatomies import Anatomy, at_places, bend, made_anatomy, places_mm, pose, posed
-from .bank import Bank
+from .bank import SCALE, Bank
 from .contrasts import Values, painted, random_values, recolored
 from .fields import Random, blurred
 from .painted_lesions import LesionBank, multiple_sclerosis_shapes, painted_lesions, stroke_shapes
@@ -65,11 +65,6 @@ def with_lesions(anatomy: Anatomy, lesions: LesionBank, random: Random) -> Paint
     return _ill(painted(anatomy.soft, values, random), anatomy, values, lesions, random, known=True)
 
 
-def seen_by_network(scan: PaintedScan) -> Tensor:
-    """The network's channels (channel, i, j, k) of a painted scan."""
-    return with_places(scan.image, scan.mask)
-
-
 def _ill(
     image: Tensor, anatomy: Anatomy, values: Values, lesions: LesionBank, random: Random, known: bool
 ) -> PaintedScan:
@@ -85,7 +80,7 @@ def _real(bank: Bank, random: Random) -> tuple[Tensor, Tensor]:
     """A real healthy scan, bent and turned, and its structures as far as gray values tell them."""
     stored = torch.from_numpy(bank.scans[int(random.numbers.integers(len(bank.scans)))]).to(random.device)
     places = posed(places_mm(0.5 * bend(random), fine=False), pose(random))
-    image = at_places(stored, places, GRID, "bilinear") / bank.scale
+    image = at_places(stored, places, GRID, "bilinear") / SCALE
     inside = at_places((stored > 0).float(), places, GRID, "bilinear")
     soft = torch.zeros(len(STRUCTURES), *image.shape, device=image.device)
     soft[OUTSIDE] = 1.0 - inside

@@ -29,6 +29,7 @@ from BrainAnomalyLib.detectors.anatomy.structure_network import (
     WEIGHTS_FILE,
     NetworkSize,
     build,
+    with_places,
 )
 from BrainAnomalyLib.detectors.anatomy.structures import NAMES, OUTSIDE
 from BrainAnomalyLib.evaluation.voxels import average_precision, ranking
@@ -45,11 +46,11 @@ from ..train.checkpoints import (
     restore_optimizer,
     write_checkpoint,
 )
-from .anatomies import made_anatomy
+from .anatomies import field_shape, made_anatomy
 from .bank import Bank, make_bank, read_bank
 from .fields import Random
 from .painted_lesions import LesionBank
-from .painter import lesion_bank, painted_scan, seen_by_network
+from .painter import lesion_bank, painted_scan
 
 # Lesions are a small part of a brain: their cross-entropy counts as much as that of the structures.
 _ENTROPY = 4.0
@@ -108,7 +109,7 @@ def painted_batch(
     """The batch of a seed, painted on ``device``; the tensors are the CPU's."""
     random = Random(seed, device)
     scans = [painted_scan(bank, lesions, recipe.real_share, random) for _ in range(recipe.batch)]
-    seen = torch.stack([seen_by_network(scan) for scan in scans]).half()
+    seen = torch.stack([with_places(scan.image, scan.mask) for scan in scans]).half()
     shares = torch.stack([(255.0 * scan.structures).round().to(torch.uint8) for scan in scans])
     lesion, masks = torch.stack([scan.lesions for scan in scans]).half(), torch.stack([scan.mask for scan in scans])
     known = torch.tensor([scan.known for scan in scans])
@@ -231,7 +232,8 @@ def train(
 
 def learn(folder: Path, lesions: LesionBank, recipe: StructureRecipe, minutes: float, device: str) -> None:
     """As ``train``, from the bank that ``folder`` holds."""
-    learned, held_out = read_bank(folder, recipe.held_out), read_bank(folder, (), recipe.held_out)
+    bank = read_bank(folder)
+    learned, held_out = bank.without(recipe.held_out), bank.only(recipe.held_out)
     alone = replace(recipe, batch=1)
     measured = [
         painted_batch(held_out, lesions, alone, (recipe.seed, 1, n), device) for n in range(recipe.measured_scans)
@@ -274,9 +276,12 @@ def place_prior(bank: Bank, recipe: StructureRecipe, device: str) -> FloatArray:
     mean = np.zeros((len(NAMES), *grid_named(GRID).shape), dtype=np.float32)
     mean[OUTSIDE] = 1.0
     random = Random((recipe.seed, 2), device)
-    labels = [torch.from_numpy(one).to(device) for one in bank.labels for _ in range(_EACH)]
-    total = sum(made_anatomy(one, random).soft for one in labels)
-    mean[(slice(None), *FIELD)] = np.asarray((total / len(labels)).cpu().numpy() if isinstance(total, Tensor) else 0.0)
+    total = torch.zeros(len(NAMES), *field_shape(), device=device)
+    for one in bank.labels:
+        labels = torch.from_numpy(one).to(device)
+        for _ in range(_EACH):
+            total += made_anatomy(labels, random).soft
+    mean[(slice(None), *FIELD)] = (total / (_EACH * len(bank.labels))).cpu().numpy()
     return np.asarray((mean + mean[:, ::-1]) / 2.0, dtype=np.float32)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DependencyError, OutputError, ScanError
+from ...errors import DependencyError, ScanError
 from ...io.dicom import frame_headers, is_multi_frame
 from ...io.geometry import LPS_FROM_RAS, Affine, Array, Grid, inverse
+from ..whole_file import whole_file
 
 # Type 2 attributes of patient, study and equipment (DICOM PS3.3, C.7.1.1 and C.7.2.1): present, empty where unknown.
 _MAY_BE_EMPTY = (
@@ -107,14 +107,8 @@ def _lps_from_pixel(frame: Any) -> Affine:
 
 def saved(made: Any, path: Path) -> Path:
     """Write a DICOM object whole or not at all. Raises OutputError."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".dicom-", dir=path.parent) as scratch:
-            fresh = Path(scratch) / path.name
-            made.save_as(fresh, enforce_file_format=True)
-            fresh.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"'{path}' could not be written: {reason}.", "Choose another folder.") from error
+    with whole_file(path, f"'{path}'") as fresh:
+        made.save_as(fresh, enforce_file_format=True)
     return path
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,9 +29,7 @@ from ...io.geometry import (
 )
 from ...io.resampling import resample
 
-PairModel = Literal["rigid", "affine"]
-
-_LEVELS_MM, _LAST_MM = (4.0, 2.0), 2.0
+_LEVELS_MM = (4.0, 2.0)
 _ITERATIONS, _BINS = 80, 32
 # Lengths in units of a brain's radius, so that turns, shifts and stretches move the brain by like amounts per unit.
 _LENGTH_UNIT_MM = 60.0
@@ -54,14 +52,14 @@ class _Level(NamedTuple):
     grid: Grid
 
 
-def register_pair(first: BrainImage, second: BrainImage, starts: Sequence[Affine], model: PairModel) -> Affine:
-    """The 4x4 map from the first scan's RAS mm to the second's: the mean of both directions.
+def register_pair(first: BrainImage, second: BrainImage, starts: Sequence[Affine]) -> Affine:
+    """The rigid 4x4 map from the first scan's RAS mm to the second's: the mean of both directions.
 
     ``starts`` are guesses of it; the one that climbs highest at the coarsest level goes on.
     """
     with ThreadPoolExecutor(min(2, processor_count())) as threads:
-        there = threads.submit(_climbed, first, second, list(starts), model)
-        back = threads.submit(_climbed, second, first, [inverse(start) for start in starts], model)
+        there = threads.submit(_climbed, first, second, list(starts))
+        back = threads.submit(_climbed, second, first, [inverse(start) for start in starts])
         return between(there.result(), inverse(back.result()))
 
 
@@ -87,13 +85,12 @@ def nearest_rigid(world_map: Affine, center: Sequence[float]) -> Affine:
     return rigid
 
 
-def _climbed(fixed: BrainImage, moving: BrainImage, starts: list[Affine], model: PairModel) -> Affine:
+def _climbed(fixed: BrainImage, moving: BrainImage, starts: list[Affine]) -> Affine:
     center = fixed.grid.to_world(np.argwhere(fixed.mask)).mean(axis=0)
     found = starts
     for spacing in _LEVELS_MM:
         pair = _coded(fixed, spacing), _coded(moving, spacing)
-        freedom: PairModel = model if spacing <= _LAST_MM else "rigid"
-        scored = [_optimized(*pair, start, freedom, center, spacing) for start in found]
+        scored = [_optimized(*pair, start, center, spacing) for start in found]
         found = [max(scored, key=lambda entry: entry[1])[0]]
     return found[0]
 
@@ -117,14 +114,13 @@ def _coded(brain: BrainImage, spacing_mm: float) -> _Level:
 
 
 def _optimized(
-    fixed: _Level, moving: _Level, start: Affine, model: PairModel, center: FloatArray, spacing_mm: float
+    fixed: _Level, moving: _Level, start: Affine, center: FloatArray, spacing_mm: float
 ) -> tuple[Affine, float]:
     """The map that climbs from ``start`` to the next maximum of mutual information, and that."""
     import SimpleITK
     from scipy import ndimage
 
-    kinds = {"rigid": SimpleITK.VersorRigid3DTransform, "affine": lambda: SimpleITK.AffineTransform(3)}
-    correction = kinds[model]()
+    correction = SimpleITK.VersorRigid3DTransform()
     correction.SetCenter((LPS_FROM_RAS[:3, :3] @ center / _LENGTH_UNIT_MM).tolist())
     near = ndimage.distance_transform_edt(fixed.values < _DARKEST_TISSUE / 2.0, sampling=spacing_mm) <= _REACH_MM
     units = Grid(fixed.grid.shape, _UNITS_FROM_MM @ fixed.grid.affine)

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import PreparationError
 from ...io.geometry import Affine, FloatArray, Grid, MaskArray, regular_grid
 from ...io.resampling import resample
-from .pair_registration import BrainImage
+from .pair_registration import BrainImage, nearest_rigid, register_pair
 
 _SPACING_MM, _SHAPE = 2.0, (84, 104, 92)
 _BINS = 32
@@ -28,6 +28,12 @@ class _Seen(NamedTuple):
     image: FloatArray
     mask: MaskArray
     field: MaskArray
+
+
+def registered_heads(first: BrainImage, second: BrainImage, by_template: Affine) -> Affine:
+    """The rigid 4x4 map from the first scan's RAS mm to the second's; ``by_template`` is the template's guess of it."""
+    center = first.grid.to_world(np.argwhere(first.mask)).mean(axis=0)
+    return register_pair(first, second, [np.eye(4), nearest_rigid(by_template, center)])
 
 
 def surplus(first: BrainImage, second: BrainImage, second_from_first: Affine) -> float:

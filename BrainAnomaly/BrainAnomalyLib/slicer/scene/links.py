@@ -110,6 +110,11 @@ def remove_with_companions(node: Node) -> None:
         companions += [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]
     if node.IsA("vtkMRMLStorableNode"):
         companions += [node.GetNthStorageNode(index) for index in range(node.GetNumberOfStorageNodes())]
+    # The item of a node that a batch removes would outlive it.
+    for hierarchy in nodes_of_class(scene, "vtkMRMLSubjectHierarchyNode"):
+        item = hierarchy.GetItemByDataNode(node)
+        if item != hierarchy.GetInvalidItemID():
+            hierarchy.RemoveItem(item, False, False)
     scene.RemoveNode(node)
     for companion in companions:
         if companion is not None and companion.GetScene() is scene:

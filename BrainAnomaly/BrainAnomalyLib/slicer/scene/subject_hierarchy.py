@@ -43,16 +43,7 @@ def remove_empty_group(input_node: VolumeNode) -> None:
     if hierarchy is None:
         return
     group = hierarchy.GetItemChildWithName(input_item, GROUP_NAME)
-    if group == hierarchy.GetInvalidItemID():
-        return
-    count = hierarchy.GetNumberOfItemChildren(group)
-    # Items of nodes that a batch has removed may outlive them.
-    items = [hierarchy.GetItemByPositionUnderParent(group, place) for place in range(count)]
-    for item in items:
-        node = hierarchy.GetItemDataNode(item)
-        if node is None or node.GetScene() is None:
-            hierarchy.RemoveItem(item, False, False)
-    if hierarchy.GetNumberOfItemChildren(group) == 0:
+    if group != hierarchy.GetInvalidItemID() and hierarchy.GetNumberOfItemChildren(group) == 0:
         hierarchy.RemoveItem(group)
 
 
