@@ -312,7 +312,7 @@ def test_a_site_calibrates_the_default_for_flair_and_keeps_what_it_did_not_measu
     metadata = json.loads((out / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert metadata["calibration"]["rests_on"]["evidence tables"] == "3 healthy scans of Ward 7"
     assert metadata["version"] == "2.1.1"
-    assert "Ward 7" in metadata["changelog"]["2.0.1"]
+    assert "Ward 7" in metadata["changelog"]["2.1.1"]
     assert (out / "docs" / "README.md").read_text(encoding="utf-8") == model_card(metadata)
     again = Path(out.parent / "again")
     assert (
