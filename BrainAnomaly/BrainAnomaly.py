@@ -181,7 +181,7 @@ class BrainAnomalyTest(ScriptedLoadableModuleTest):
     def test_brightSpotIsFound(self) -> None:
         """The spot is the largest finding; a second run adds no node; no finding is left above the maximum."""
         from BrainAnomalyLib.detection import DetectionOptions
-        from BrainAnomalyLib.slicer.scene.scene_volumes import voxels
+        from BrainAnomalyLib.slicer.scene.nodes.scene_volumes import voxels
 
         inputNode, spotRas = self._volumeWithSpot()
         # With a given mask the test needs no brain extraction network, hence no torch.

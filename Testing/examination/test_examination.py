@@ -76,6 +76,7 @@ def test_both_contrasts_make_one_map_and_one_list(found: Detection) -> None:
     assert [row.contrasts for row in found.findings.table] == ["FLAIR +, T1w -", "FLAIR +"]
     assert found.detector["unit"] == UNIT
     assert [row["contrast"] for row in found.detector["contrasts"]] == ["FLAIR", "T1w"]
+    np.testing.assert_allclose(found.detector["contrasts"][1]["own_from_first"], SHIFT)
     assert set(found.components) == {"FLAIR", "T1w", JOINT}
     assert found.components["T1w"][11, 11, 11] < -2.0
     assert found.warnings == ("FLAIR: Only a test.", "T1w: Only a test.")

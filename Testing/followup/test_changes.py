@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from BrainAnomalyLib.findings.changes import CORE, REACH, PriorDate, changed_regions, followed
+from BrainAnomalyLib.findings.changes import CORE, REACH, PriorDate, change_summary, changed_regions, followed
 from BrainAnomalyLib.findings.table import Finding
 from BrainAnomalyLib.io.geometry import regular_grid
 
@@ -31,7 +33,7 @@ def maps() -> tuple[np.ndarray, PriorDate]:
     growth[cube(PLACES["growing"] + 4)] = 8.0
     now[cube(PLACES["shrinking"])], before[cube(PLACES["shrinking"], 6)] = 3.0, 3.0
     growth[cube(PLACES["shrinking"] + 4, 2)] = -8.0
-    return now, PriorDate("earlier", np.zeros(SHAPE, dtype=np.float32), before, growth, SMALLEST_ML)
+    return now, PriorDate("earlier", np.zeros(SHAPE, dtype=np.float32), before, growth, growth, SMALLEST_ML, np.eye(4))
 
 
 def by_change(now: np.ndarray, prior: PriorDate) -> dict[str, Finding]:
@@ -57,7 +59,9 @@ def test_every_finding_has_its_change_and_its_volumes() -> None:
 def test_the_dates_the_other_way_round_mirror_every_change() -> None:
     now, prior = maps()
     rows = by_change(now, prior)
-    back = by_change(prior.anomaly, PriorDate("later", prior.scan, now, -prior.growth, SMALLEST_ML))
+    back = by_change(
+        prior.anomaly, PriorDate("later", prior.scan, now, -prior.growth, -prior.growth, SMALLEST_ML, np.eye(4))
+    )
     for name, other in {"stable": "stable", "new": "gone", "growing": "shrinking", "shrinking": "growing"}.items():
         assert back[other].change_ml == pytest.approx(-rows[name].change_ml)
         assert back[other].prior_ml == pytest.approx(rows[name].volume_ml)
@@ -65,14 +69,18 @@ def test_the_dates_the_other_way_round_mirror_every_change() -> None:
 
 def test_maps_that_differ_without_a_change_of_the_scan_are_stable() -> None:
     now, prior = maps()
-    still = PriorDate("earlier", prior.scan, prior.anomaly, np.zeros(SHAPE, dtype=np.float32), SMALLEST_ML)
+    still = PriorDate(
+        "earlier", prior.scan, prior.anomaly, *[np.zeros(SHAPE, dtype=np.float32)] * 2, SMALLEST_ML, np.eye(4)
+    )
     assert {row.change for row in followed(now, still, GRID, np.eye(4), THRESHOLD).table} == {"stable"}
 
 
 def test_a_lesion_that_both_dates_mark_and_that_shines_brighter_has_not_grown() -> None:
     now, before, growth = (np.zeros(SHAPE, dtype=np.float32) for _ in range(3))
     now[cube(2)], before[cube(2)], growth[cube(2)] = 5.0, 3.0, 8.0
-    (row,) = followed(now, PriorDate("earlier", before, before, growth, SMALLEST_ML), GRID, np.eye(4), THRESHOLD).table
+    (row,) = followed(
+        now, PriorDate("earlier", before, before, growth, growth, SMALLEST_ML, np.eye(4)), GRID, np.eye(4), THRESHOLD
+    ).table
     assert (row.change, row.change_ml, row.volume_ml) == ("stable", 0.0, pytest.approx(0.064))
 
 
@@ -95,3 +103,14 @@ def test_a_change_needs_a_core_a_size_and_a_map_that_speaks() -> None:
     assert np.count_nonzero(changed_regions(growth, everywhere, GRID, SMALLEST_ML, marked=everywhere)) == 64
     assert not changed_regions(growth, everywhere, GRID, 0.064).any()
     assert not changed_regions(growth, ~everywhere, GRID, SMALLEST_ML).any()
+
+
+def test_the_changes_of_all_findings_are_summed_in_a_sentence_without_the_rejected() -> None:
+    now, prior = maps()
+    table = list(by_change(now, prior).values())
+    more, before = sum(row.change_ml for row in table), sum(row.prior_ml for row in table)
+    counts, total = "1 new, 1 growing, 1 stable, 1 shrinking, 1 gone", f"{more:+.2f} mL ({100 * more / before:+.0f} %)"
+    assert change_summary(table, "May") == f"Since 'May': {counts}; {total} in all."
+    without = [replace(row, review="rejected") if row.change == "new" else row for row in table]
+    assert "new" not in change_summary(without, "May")
+    assert change_summary([], "May") == "Since 'May': nothing found."

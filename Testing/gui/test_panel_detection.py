@@ -236,7 +236,7 @@ def test_a_segmentation_is_a_mask_wherever_both_lie(host, panel, moved):
     node = add_brain()
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "brain")
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
-    from BrainAnomalyLib.slicer.scene.segmentation import write_mask
+    from BrainAnomalyLib.slicer.scene.nodes.segmentation import write_mask
 
     write_mask(segmentation, brain() > 0.0, node)
     if moved:

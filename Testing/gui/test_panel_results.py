@@ -20,7 +20,7 @@ from panel_cases import (
 )
 
 from BrainAnomalyLib.findings.components import connected_components
-from BrainAnomalyLib.slicer.scene.links import result_node
+from BrainAnomalyLib.slicer.scene.nodes.links import result_node
 from BrainAnomalyLib.slicer.scene.stored_structures import CachedRegions
 
 KEEP, NUMBER = 0, 1

@@ -94,7 +94,7 @@ class TestViews:
         assert manager.layout == 3
 
     def test_legend_and_surface(self, host, panel, node):
-        from BrainAnomalyLib.slicer.scene.color_table import legend_of
+        from BrainAnomalyLib.slicer.scene.nodes.color_table import legend_of
 
         nodes = panel.logic.resultNodes(node)
         assert legend_of(nodes.anomaly_map).GetVisibility()

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 from vtk.util import numpy_support
 
-from BrainAnomalyLib.slicer.scene.segmentation import SEGMENT_ID
+from BrainAnomalyLib.slicer.scene.nodes.segmentation import SEGMENT_ID
 
 
 def segment_mask(node: Any, shape: tuple[int, int, int]) -> np.ndarray:

@@ -59,11 +59,10 @@ def detection() -> Detection:
 
 def test_everything_a_reader_must_know_is_on_the_page() -> None:
     made = detection()
-    text = read(report_html(made, Words(named=True, heading="Ward 3", rejected=3))).text
+    text = read(report_html(made, Words(named=True, heading="Ward 3"))).text
     notice = "For research, not for diagnosis."
     for said in (notice, "Müller <b>", "Ward 3", "ab" * 32, "Looks like T2w & not FLAIR.", "Made by hand"):
         assert said in text
-    assert "3 more were rejected" in text
     assert '{"passes": 4}' in text
     assert f"{len(made.findings.table)} findings, {made.findings.total_ml:.2f} mL together." in text
 
@@ -141,3 +140,41 @@ def test_columns_that_others_add_appear_in_the_reports() -> None:
     assert "<td>FLAIR +, T1w -</td><td>growing</td>" in page
     text = " ".join(text_of(page) for page in pypdfium2.PdfDocument(report_pdf(made)))
     assert "growing" in text
+
+
+def reviewed() -> Detection:
+    """The first finding rejected, the second kept, both with a comment."""
+    made = detection()
+    first, second = made.findings.table
+    table = (replace(first, review="rejected", comment="a <vessel>"), replace(second, review="kept", comment="look"))
+    return replace(made, findings=replace(made.findings, table=table))
+
+
+def test_a_rejected_finding_is_marked_in_the_table_and_left_out_of_sums_and_pictures() -> None:
+    made = reviewed()
+    second = made.findings.table[1]
+    page = report_html(made)
+    text = read(page).text
+    assert "<th>Review</th><th>Comment</th>" in page
+    assert "<td>rejected</td><td>a &lt;vessel&gt;</td>" in page
+    assert "<td></td><td>look</td>" in page
+    assert f"1 finding, {second.volume_ml:.2f} mL together. 1 more were rejected by the reader" in text
+    assert [picture.finding.id for picture in key_pictures(made)] == [2]
+    assert f"<tr><td>{made.findings.table[0].where}</td><td>1</td>" not in page
+    said = " ".join(text_of(page) for page in pypdfium2.PdfDocument(report_pdf(made)))
+    assert "rejected a <vessel>" in said
+    assert "look" in said
+
+
+def test_without_a_review_nothing_of_it_is_said() -> None:
+    assert "<th>Review</th>" not in report_html(detection())
+    assert "<th>Comment</th>" not in report_html(detection())
+
+
+def test_a_change_is_said_in_ml_and_percent() -> None:
+    made = detection()
+    table = [
+        replace(row, change="growing", prior_ml=1.0, change_ml=0.5, change_percent=50.0) for row in made.findings.table
+    ]
+    page = report_html(replace(made, findings=replace(made.findings, table=tuple(table))))
+    assert "<td>growing</td><td>+0.50</td><td>+50</td>" in page

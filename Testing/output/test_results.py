@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -392,3 +393,20 @@ def fail_for(name: str, rename):
         return rename(path, target)
 
     return failing
+
+
+def test_a_readers_review_is_written_and_read_again_and_rejected_findings_leave_the_labels(tmp_path: Path) -> None:
+    made = made_detection()
+    first, second = made.findings.table
+    table = (replace(first, review="rejected", comment='vessel, "sure"'), replace(second, review="kept"))
+    made = replace(made, findings=replace(made.findings, table=table))
+    folder = write_results(made, tmp_path / "out", pictures=False)
+    with (folder / "findings.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["review"], row["comment"]) for row in rows] == [("rejected", 'vessel, "sure"'), ("kept", "")]
+    summary = summary_of(folder)
+    assert summary["total_ml"] == pytest.approx(second.volume_ml)
+    assert sum(group["findings"] for group in summary["regions"]["by_region"]) == 1
+    again = read_results(folder, made.scan)
+    assert again.findings.table == table
+    np.testing.assert_array_equal(np.unique(again.findings.labels), [0, 2])

@@ -17,10 +17,10 @@ from slice_rendering import SliceViews
 
 from BrainAnomalyLib.detectors.registry import detector_for
 from BrainAnomalyLib.io.volumes import read_scan
-from BrainAnomalyLib.slicer.scene.color_table import legend_of
 from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
+from BrainAnomalyLib.slicer.scene.nodes.color_table import legend_of
+from BrainAnomalyLib.slicer.scene.nodes.scene_volumes import world_grid
 from BrainAnomalyLib.slicer.scene.profile_plot import NORMALITY, POSITION, RELATIVE
-from BrainAnomalyLib.slicer.scene.scene_volumes import world_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"

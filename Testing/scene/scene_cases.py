@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import slicer
 import vtk
 
 from BrainAnomalyLib.detection import Detection
 from BrainAnomalyLib.detectors.anatomy.structures import index_of
+from BrainAnomalyLib.findings.changes import PriorDate
+from BrainAnomalyLib.findings.contrasts_seen import with_contrasts
 from BrainAnomalyLib.findings.slice_profile import slice_profile
 from BrainAnomalyLib.findings.table import find
 from BrainAnomalyLib.preparation.intensity.contrast import ContrastGuess
 from BrainAnomalyLib.preparation.space.quality import RegistrationQuality
 from BrainAnomalyLib.regions.naming import with_regions
-from BrainAnomalyLib.slicer.scene.scene_volumes import scan_from_node
+from BrainAnomalyLib.slicer.scene.nodes.scene_volumes import scan_from_node
 
 SHAPE = (30, 34, 26)
+# Where scans of other contrasts and dates lie by themselves, from the first one's RAS mm.
+T2W_FROM_FLAIR, T1W_FROM_FLAIR, PRIOR_FROM_NOW = (np.eye(4) for _ in range(3))
+T2W_FROM_FLAIR[:3, 3], PRIOR_FROM_NOW[:3, 3] = (5.0, -2.0, 1.0), (-9.0, 4.0, 3.0)
+T1W_FROM_FLAIR[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+GONE = (slice(8, 12), slice(24, 30), slice(4, 8))
 # A small template frame that is moved against the scan, so that a forgotten matrix shows.
 TEMPLATE_FROM_WORLD = np.array([[1.0, 0, 0, 2.0], [0, 0.9, 0, -3.0], [0, 0, 1.1, 4.0], [0, 0, 0, 1.0]])
 DETECTOR = {
@@ -110,6 +119,33 @@ def detection_of(node, reconstructs=True, threshold=3.0, minimum_mm3=20.0, anoma
         structures=structures,
         structures_source="a test",
     )
+
+
+def examination_of(node):
+    """Three contrasts: the FLAIR is bright at both findings, the T1w dark at the first, the T2w shows nothing."""
+    made = detection_of(node)
+    nothing, dark = np.zeros_like(made.anomaly), np.zeros_like(made.anomaly)
+    dark[made.findings.labels == 1] = -3.0
+    parts = {"FLAIR": made.anomaly, "T2w": nothing, "T1w": dark, "joint": made.anomaly}
+    contrasts = [
+        {"contrast": name, "scan": name, "own_from_first": from_first.tolist(), "detector": {}}
+        for name, from_first in {"FLAIR": np.eye(4), "T2w": T2W_FROM_FLAIR, "T1w": T1W_FROM_FLAIR}.items()
+    ]
+    detector = {**DETECTOR, "name": "examination", "package": None, "contrasts": contrasts}
+    findings = with_contrasts(made.findings, parts)
+    return replace(made, components=parts, detector=detector, findings=findings)
+
+
+def followed_up(detection, threshold=3.0, minimum_mm3=20.0):
+    """The same since an earlier date: its first finding is new, the second was larger, and one is gone."""
+    before, growth = detection.anomaly.copy(), np.zeros_like(detection.anomaly)
+    first = detection.findings.labels == 1
+    before[first], growth[first] = 0.5, 9.0
+    before[20:24, 22:26, 18:21], growth[20:24, 22:26, 18:21] = 3.5, -9.0
+    before[GONE], growth[GONE] = 5.0, -9.0
+    scan = detection.scan.array / np.float32(100.0)
+    prior = PriorDate("May", scan, before, growth, growth / np.float32(9.0), 0.02, PRIOR_FROM_NOW)
+    return replace(detection, prior=prior).with_threshold(threshold, minimum_mm3)
 
 
 def two_structures(shape):

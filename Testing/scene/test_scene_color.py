@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scene_cases import add_volume, anomaly_map, detection_of
 
-from BrainAnomalyLib.slicer.scene.color_table import display_maximum, heat_colors, legend_of
-from BrainAnomalyLib.slicer.scene.links import nodes_of_class
+from BrainAnomalyLib.slicer.scene.nodes.color_table import display_maximum, heat_colors, legend_of
+from BrainAnomalyLib.slicer.scene.nodes.links import nodes_of_class
 
 
 def test_heat_colors_run_from_black_over_red_and_yellow_to_white():

@@ -10,7 +10,7 @@ from BrainAnomalyLib.io.geometry import Grid
 from BrainAnomalyLib.io.resampling import resample
 from BrainAnomalyLib.preparation.space.template import load_template
 from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
-from BrainAnomalyLib.slicer.scene.scene_volumes import voxels
+from BrainAnomalyLib.slicer.scene.nodes.scene_volumes import voxels
 from segment_mask import segment_mask
 
 LESION_RAS = np.array([26.0, -18.0, 26.0])

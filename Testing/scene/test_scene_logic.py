@@ -24,10 +24,10 @@ from scene_cases import (
 from BrainAnomalyLib.detection import DetectionOptions
 from BrainAnomalyLib.errors import OptionsError, PreparationError, ScanError
 from BrainAnomalyLib.findings.table import find
-from BrainAnomalyLib.slicer.scene import logic as logic_module
-from BrainAnomalyLib.slicer.scene.links import INPUT_ROLE, RESULT_KINDS
+from BrainAnomalyLib.slicer.scene import written_result
 from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic, DetectionNodes
-from BrainAnomalyLib.slicer.scene.scene_volumes import voxels, world_grid
+from BrainAnomalyLib.slicer.scene.nodes.links import INPUT_ROLE, RESULT_KINDS
+from BrainAnomalyLib.slicer.scene.nodes.scene_volumes import voxels, world_grid
 from segment_mask import segment_mask
 
 
@@ -62,7 +62,7 @@ class TestResultNodes:
         assert all(getattr(nodes, role) is not None for role in RESULT_KINDS)
 
     def test_every_kind_of_node_is_named_in_one_place(self):
-        assert [field.name for field in fields(DetectionNodes)] == [*RESULT_KINDS, "components"]
+        assert [field.name for field in fields(DetectionNodes)] == [*RESULT_KINDS, "components", "prior"]
 
     def test_volumes_lie_on_the_input(self, volume, logic):
         nodes = logic.apply(detection_of(volume), volume)
@@ -258,7 +258,7 @@ class TestWhileTheEngineRuns:
 
     def test_failure_while_writing_leaves_nothing_behind(self, scene, volume, logic, monkeypatch):
         before = node_ids(scene)
-        monkeypatch.setattr(logic_module, "write_findings", lambda *_: 1 / 0)
+        monkeypatch.setattr(written_result, "write_findings", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             logic.apply(detection_of(volume), volume)
         assert node_ids(scene) == before
@@ -400,7 +400,7 @@ def test_importing_the_door_imports_no_heavy_package():
     import subprocess
     import sys
 
-    library = Path(logic_module.__file__).parents[3]
+    library = Path(written_result.__file__).parents[3]
     code = (
         f"import sys; sys.path.insert(0, {str(library)!r}); import BrainAnomalyLib.slicer.scene.logic; "
         "print([name for name in ('torch', 'monai', 'SimpleITK') if name in sys.modules])"
@@ -410,7 +410,7 @@ def test_importing_the_door_imports_no_heavy_package():
 
 
 def test_only_scene_and_panel_import_slicer():
-    library = Path(logic_module.__file__).parents[2]
+    library = Path(written_result.__file__).parents[2]
     for path in library.rglob("*.py"):
         if "slicer" in path.relative_to(library).parts:
             continue

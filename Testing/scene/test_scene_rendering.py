@@ -5,7 +5,7 @@ import pytest
 from scene_cases import add_volume, detection_of
 from slice_rendering import SliceViews
 
-from BrainAnomalyLib.slicer.scene.color_table import legend_of
+from BrainAnomalyLib.slicer.scene.nodes.color_table import legend_of
 
 LESION, FAR = (24.0, -12.0, 10.0), (-24.0, 20.0, 10.0)
 ORIENTATIONS = ("Axial", "Sagittal", "Coronal")

@@ -6,6 +6,7 @@ import slicer
 from scene_cases import SHAPE, anomaly_map, column, detection_of
 
 from BrainAnomalyLib.errors import OptionsError
+from BrainAnomalyLib.slicer.scene.comments import COMMENTS_ATTRIBUTE
 from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
 from BrainAnomalyLib.slicer.scene.presets import thresholds_by_rate
 from BrainAnomalyLib.slicer.scene.review import REJECTED_ATTRIBUTE
@@ -109,8 +110,8 @@ def test_the_detection_comes_back_from_the_scene(volume, logic):
     back = logic.detection(volume)
     for name in ("anomaly", "pseudo_healthy", "residual", "uncertainty", "template_from_native"):
         np.testing.assert_allclose(getattr(back, name), getattr(detection, name), atol=1e-9)
-    assert [row.id for row in back.findings.table] == [2]
-    np.testing.assert_array_equal(back.findings.labels, np.where(detection.findings.labels == 2, 2, 0))
+    assert [(row.id, row.review) for row in back.findings.table] == [(1, "rejected"), (2, "kept")]
+    np.testing.assert_array_equal(back.findings.kept().labels, np.where(detection.findings.labels == 2, 2, 0))
     np.testing.assert_allclose(back.profile.mean_anomaly, detection.profile.mean_anomaly)
     assert vars(back.quality) == vars(detection.quality)
     assert back.detector == detection.detector
@@ -131,3 +132,55 @@ def test_a_result_states_the_thresholds_of_its_method_or_package(name):
     stated = thresholds_by_rate(description(detector, detector.threshold))
     assert [rate for rate, _ in stated] == [0.001, 0.005, 0.01, 0.05, 0.1]
     assert dict(stated) == detector.threshold.by_false_positive_rate
+
+
+def test_a_comment_stands_in_table_and_detection_and_is_replaced_and_taken_back(volume, logic, nodes):
+    logic.setComment(volume, 2, " vessel? ")
+    logic.setComment(volume, 1, "first")
+    assert column(nodes.findings_table, "comment") == ["first", "vessel?"]
+    assert [row.comment for row in logic.detection(volume).findings.table] == ["first", "vessel?"]
+    logic.setComment(volume, 2, "no vessel")
+    assert logic.comments(volume) == {1: "first", 2: "no vessel"}
+    logic.setComment(volume, 1, "")
+    assert BrainAnomalySceneLogic().comments(volume) == {2: "no vessel"}
+    with pytest.raises(OptionsError, match="no finding 9"):
+        logic.setComment(volume, 9, "nowhere")
+
+
+def test_a_comment_follows_its_place_when_the_threshold_moves_and_meets_others_in_one_finding(volume, logic):
+    bridged = anomaly_map()
+    bridged[4:24, 12:26, 8:16] = np.maximum(bridged[4:24, 12:26, 8:16], 2.0)
+    logic.apply(detection_of(volume, anomaly=bridged), volume)
+    weaker = next(row.id for row in logic.findings(volume).table if row.peak == 3.5)
+    logic.setComment(volume, weaker, "weak")
+    logic.setComment(volume, 3 - weaker, "strong")
+    logic.setThreshold(volume, 5.0)
+    assert logic.comments(volume) == {1: "strong"}
+    assert len(logic.setThreshold(volume, 1.0).table) == 1
+    assert sorted(logic.comments(volume)[1].split("; ")) == ["strong", "weak"]
+    logic.setThreshold(volume, 3.0)
+    assert logic.comments(volume)[weaker] == "weak"
+
+
+def test_a_new_run_forgets_comments_and_a_damaged_memory_is_none(volume, logic, nodes):
+    logic.setComment(volume, 1, "old")
+    logic.apply(detection_of(volume), volume)
+    assert logic.comments(volume) == {}
+    for damaged in ('{"slices": 26}', "[1]", "x", '{"slices": 26, "right_handed": true, "comments": [{"voxel": [1]}]}'):
+        nodes.anomaly_map.SetAttribute(COMMENTS_ATTRIBUTE, damaged)
+        assert logic.comments(volume) == {}
+
+
+def test_the_review_goes_back_to_a_state_of_before_and_forth_again(volume, logic, nodes):
+    empty = logic.reviewState(volume)
+    logic.setKept(volume, 1, False)
+    logic.setComment(volume, 1, "vessel")
+    full = logic.reviewState(volume)
+    logic.setReviewState(volume, empty)
+    assert column(nodes.findings_table, "review") == ["kept", "kept"]
+    assert column(nodes.findings_table, "comment") == ["", ""]
+    assert segment(nodes)[7, 9, 7]
+    logic.setReviewState(volume, full)
+    assert column(nodes.findings_table, "review") == ["rejected", "kept"]
+    assert column(nodes.findings_table, "comment") == ["vessel", ""]
+    assert not segment(nodes)[7, 9, 7]

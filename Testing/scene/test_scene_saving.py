@@ -5,10 +5,10 @@ import pytest
 import slicer
 from scene_cases import COMPONENTS, SHAPE, add_volume, column, detection_of, oblique_affine, table_rows
 
-from BrainAnomalyLib.slicer.scene.color_table import legend_of
-from BrainAnomalyLib.slicer.scene.links import RESULT_KINDS, nodes_of_class
 from BrainAnomalyLib.slicer.scene.logic import BrainAnomalySceneLogic
-from BrainAnomalyLib.slicer.scene.scene_volumes import local_affine, voxels
+from BrainAnomalyLib.slicer.scene.nodes.color_table import legend_of
+from BrainAnomalyLib.slicer.scene.nodes.links import RESULT_KINDS, nodes_of_class
+from BrainAnomalyLib.slicer.scene.nodes.scene_volumes import local_affine, voxels
 from segment_mask import segment_mask
 
 

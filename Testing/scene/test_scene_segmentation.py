@@ -7,8 +7,8 @@ import vtk
 from scene_cases import SHAPE, add_transform, add_volume, detection_of, oblique_affine
 from vtk.util import numpy_support
 
-from BrainAnomalyLib.slicer.scene.scene_volumes import local_affine
-from BrainAnomalyLib.slicer.scene.segmentation import SEGMENT_ID, terminology_entry
+from BrainAnomalyLib.slicer.scene.nodes.scene_volumes import local_affine
+from BrainAnomalyLib.slicer.scene.nodes.segmentation import SEGMENT_ID, terminology_entry
 from segment_mask import segment_mask
 
 

@@ -48,7 +48,7 @@ def test_columns_have_titles_units_and_descriptions(volume, logic):
 
 def test_table_without_findings_keeps_its_columns(volume, logic):
     table = logic.apply(detection_of(volume, threshold=50.0), volume).findings_table
-    assert (table.GetNumberOfRows(), table.GetNumberOfColumns()) == (0, 16)
+    assert (table.GetNumberOfRows(), table.GetNumberOfColumns()) == (0, 22)
     assert table.GetColumnType("volume_ml") == vtk.VTK_DOUBLE
 
 

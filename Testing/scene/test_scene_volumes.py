@@ -6,7 +6,7 @@ import slicer
 from scene_cases import SHAPE, add_transform, add_volume, oblique_affine
 
 from BrainAnomalyLib.errors import ScanError
-from BrainAnomalyLib.slicer.scene.scene_volumes import (
+from BrainAnomalyLib.slicer.scene.nodes.scene_volumes import (
     local_affine,
     scan_from_node,
     voxels,

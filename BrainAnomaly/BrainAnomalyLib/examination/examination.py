@@ -90,7 +90,7 @@ def _contrasts(aligners: Sequence[Aligner], progress: Progress) -> list[Contrast
             other = aligners[found.index(contrast)].scan.name
             raise OptionsError(
                 f"'{other}' and '{aligner.scan.name}' are both {contrast}.",
-                "Give each contrast once, or say what they show with --contrast.",
+                "Give each contrast once, or say for every scan what it shows.",
             )
         found.append(contrast)
     return found
@@ -218,7 +218,12 @@ def _description(seen: Sequence[Seen]) -> dict[str, Any]:
         "config": {"weights": {name: WEIGHTS[name] for name in (*(one.contrast for one in seen), JOINT)}},
         "recipe": first["recipe"],
         "contrasts": [
-            {"contrast": one.contrast, "scan": one.detection.scan.name, "detector": one.detection.detector}
+            {
+                "contrast": one.contrast,
+                "scan": one.detection.scan.name,
+                "own_from_first": one.own_from_first.tolist(),
+                "detector": one.detection.detector,
+            }
             for one in seen
         ],
     }

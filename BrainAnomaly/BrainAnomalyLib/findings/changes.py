@@ -7,7 +7,9 @@ threshold. So a change of volume is what has changed and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,15 +33,19 @@ _RIM = 0.25
 @dataclass(frozen=True, eq=False)
 class PriorDate:
     """The earlier date on the scan's grid (i, j, k): its anomaly map, how much more abnormal the later date is
-    (``growth``, in spreads of what did not change, below 0 for less), and the scan itself on the scale of this one.
-    ``name`` of the earlier scan and ``smallest_ml``, the size that a region must exceed to count as a change.
+    (``growth``, in spreads of what did not change, below 0 for less), the scan itself on the scale of this one, and the
+    ``difference`` of both intensities, later minus earlier, in multiples of the brain's median.
+    ``name`` of the earlier scan; ``smallest_ml``, the size that a region must exceed to count as a change; and
+    ``before_from_now``, the rigid 4x4 map from this scan's RAS mm to the earlier one's.
     """
 
     name: str
     scan: FloatArray
     anomaly: FloatArray
     growth: FloatArray
+    difference: FloatArray
     smallest_ml: float
+    before_from_now: Affine
 
 
 def followed(
@@ -64,6 +70,18 @@ def followed(
     volumes = [_volumes(labels, part, len(found), grid) for part in (same, grown, shrunk)]
     rows = [_row(row, *(float(part[row.id]) for part in volumes)) for row in found]
     return Findings(labels, tuple(rows), float(threshold), float(minimum_mm3))
+
+
+def change_summary(table: Sequence[Finding], since: str) -> str:
+    """How many findings changed since the date of that name and by how much in all, rejected ones left out."""
+    rows = [row for row in table if row.review != "rejected"]
+    changes = [row.change for row in rows]
+    counts = ", ".join(f"{changes.count(name)} {name}" for name in get_args(Change) if name and name in changes)
+    if not counts:
+        return f"Since '{since}': nothing found."
+    before, more = sum(row.prior_ml or 0.0 for row in rows), sum(row.change_ml or 0.0 for row in rows)
+    share = f" ({100.0 * more / before:+.0f} %)" if before > 0.0 else ""
+    return f"Since '{since}': {counts}; {more:+.2f} mL{share} in all."
 
 
 def changed(

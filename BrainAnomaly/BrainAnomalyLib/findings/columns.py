@@ -28,6 +28,18 @@ def _number(value: float) -> str:
     return f"{value:.2f}"
 
 
+def _signed(value: float) -> str:
+    return f"{value:+.2f}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.0f}"
+
+
+def _rejected(review: str) -> str:
+    return review if review == "rejected" else ""
+
+
 def _millimeters(value: float) -> str:
     return f"{value:.0f}"
 
@@ -42,12 +54,17 @@ COLUMNS = (
     # Findings of several contrasts and of a follow-up say these; others have no such attribute.
     Column("contrasts", "Seen on"),
     Column("change", "Change"),
+    Column("change_ml", "Change (mL)", _signed),
+    Column("change_percent", "Change (%)", _percent),
     Column("peak", "Peak", _number, for_all=True),
     Column("mean", "Mean", _number, for_all=True),
     Column("ventricle_mm", "To ventricle (mm)", _millimeters),
     Column("cortex_mm", "To cortex (mm)", _millimeters),
     Column("centroid_ras", "Center R, A, S (mm)", _point, for_all=True),
     Column("centroid_template", "Template x, y, z (mm)", _point, for_all=True),
+    # What a reader says.
+    Column("review", "Review", _rejected),
+    Column("comment", "Comment"),
 )
 
 
@@ -59,9 +76,13 @@ def shown_columns(table: Sequence[Finding], names: Sequence[str] = ()) -> tuple[
 
 def cells(finding: Finding, columns: Sequence[Column]) -> tuple[str, ...]:
     """The texts of one row; "" for what is not known."""
-    return tuple(column.text(getattr(finding, column.name)) if _is_known(finding, column) else "" for column in columns)
+    return tuple(_text(finding, column) for column in columns)
+
+
+def _text(finding: Finding, column: Column) -> str:
+    value: Any = getattr(finding, column.name, None)
+    return "" if value is None else column.text(value)
 
 
 def _is_known(finding: Finding, column: Column) -> bool:
-    value: Any = getattr(finding, column.name, None)
-    return value is not None and value != ""
+    return _text(finding, column) != ""

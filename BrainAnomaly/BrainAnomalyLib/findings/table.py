@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from .measures import RegionVoxels
 Side = Literal["left", "right", "midline", "bilateral"]
 Looks = Literal["brighter", "darker", ""]
 Change = Literal["new", "growing", "stable", "shrinking", "gone", ""]
+Review = Literal["kept", "rejected", ""]
 _MIDLINE_HALF_WIDTH_MM = 3.0
 # A region lies on both sides where a fifth of it lies on each, this far from the midline: no cyst in the middle does.
 _BILATERAL_SHARE, _FAR_MM = 0.2, 10.0
@@ -34,7 +35,7 @@ class Finding:
 
     ``contrasts`` of an examination that show it, bright (+) or dark (-), "" for one scan. ``change`` since an earlier
     date, the volume then and the change of volume in mL and in percent of what was, None where nothing was; "" and None
-    without an earlier date.
+    without an earlier date. ``review`` and ``comment`` are a reader's.
     """
 
     id: int
@@ -55,6 +56,8 @@ class Finding:
     prior_ml: float | None = None
     change_ml: float | None = None
     change_percent: float | None = None
+    review: Review = ""
+    comment: str = ""
 
     @property
     def where(self) -> str:
@@ -79,8 +82,19 @@ class Findings:
 
     @property
     def total_ml(self) -> float:
-        """Volume of all findings together in mL."""
-        return sum(finding.volume_ml for finding in self.table)
+        """Volume of all findings that no reader has rejected together in mL."""
+        return sum(finding.volume_ml for finding in self.table if finding.review != "rejected")
+
+    def kept(self) -> Findings:
+        """The findings that no reader has rejected, in table and labels; they keep their numbers."""
+        table = tuple(finding for finding in self.table if finding.review != "rejected")
+        if len(table) == len(self.table):
+            return self
+        left = np.ones(
+            max(int(self.labels.max(initial=0)), *(finding.id for finding in self.table)) + 1, dtype=np.bool_
+        )
+        left[[finding.id for finding in self.table if finding.review == "rejected"]] = False
+        return replace(self, labels=np.where(left[self.labels], self.labels, 0).astype(np.int32), table=table)
 
 
 def find(

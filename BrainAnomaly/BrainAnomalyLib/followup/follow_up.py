@@ -9,7 +9,7 @@ import numpy as np
 from ..detection import Detection
 from ..errors import OptionsError
 from ..findings.changes import SMALLEST_MM3, PriorDate
-from ..io.geometry import FloatArray, Grid, inverse
+from ..io.geometry import Affine, FloatArray, Grid, inverse
 from ..preparation.space.pair_registration import BrainImage
 from ..preparation.space.same_head import registered_heads, require_same_head, surplus
 from ..progress import Progress, silent
@@ -34,7 +34,7 @@ def follow_up(now: Detection, before: Detection, progress: Progress = silent) ->
     found = registered_heads(later, earlier, by_template)
     require_same_head(surplus(later, earlier, found), now.scan.name, before.scan.name)
     progress("Comparing both dates", 0.8)
-    prior = _prior_date(now, before, later, earlier, halfway_space(later, found))
+    prior = _prior_date(now, before, later, earlier, found)
     result = replace(now, prior=prior).with_threshold(now.findings.threshold, now.findings.minimum_mm3)
     result = replace(result, threshold_source=now.threshold_source)
     progress("Finished", 1.0)
@@ -49,8 +49,11 @@ def brain_image(detection: Detection) -> BrainImage:
     return BrainImage(seen, detection.brain_mask, detection.scan.grid)
 
 
-def _prior_date(now: Detection, before: Detection, later: BrainImage, earlier: BrainImage, space: Halfway) -> PriorDate:
+def _prior_date(
+    now: Detection, before: Detection, later: BrainImage, earlier: BrainImage, before_from_now: Affine
+) -> PriorDate:
     """The earlier date as the later one's grid has it."""
+    space = halfway_space(later, before_from_now)
     inside = inside_both(space, later, earlier)
     first, second = on_one_scale(
         space.of_now(later.image, later.grid), space.of_before(earlier.image, earlier.grid), inside
@@ -66,7 +69,9 @@ def _prior_date(now: Detection, before: Detection, later: BrainImage, earlier: B
         scan=moved(second),
         anomaly=moved(space.of_before(before.anomaly, before.scan.grid)),
         growth=moved(growth),
+        difference=moved(first - second),
         smallest_ml=_smallest_ml(now.scan.grid, before.scan.grid),
+        before_from_now=before_from_now,
     )
 
 
@@ -88,6 +93,7 @@ def _require_comparable(now: Detection, before: Detection) -> None:
         "detector": (now.detector["name"], before.detector["name"]),
         "model package": (now.detector["package"], before.detector["package"]),
         "preparation": (now.detector["recipe"]["identity"], before.detector["recipe"]["identity"]),
+        "choice of contrasts": (_contrasts(now), _contrasts(before)),
     }.items():
         if one != other:
             raise OptionsError(
@@ -96,3 +102,8 @@ def _require_comparable(now: Detection, before: Detection) -> None:
             )
     if now.scan.grid.same_as(before.scan.grid) and np.array_equal(now.scan.array, before.scan.array):
         raise OptionsError(f"'{before.scan.name}' is the same scan twice.", "Give the scan of an earlier date.")
+
+
+def _contrasts(detection: Detection) -> list[str]:
+    """The contrasts of an examination, none of a single scan."""
+    return [str(one["contrast"]) for one in detection.detector.get("contrasts", ())]

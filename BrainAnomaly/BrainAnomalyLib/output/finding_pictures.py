@@ -36,7 +36,7 @@ def key_pictures(detection: Detection, most: int = MOST_PICTURES) -> list[KeyPic
     Planes are those of the template through the finding's largest cross-section; the patient's right is on the left of
     axial and coronal planes, the front on the left of sagittal ones.
     """
-    table = sorted(detection.findings.table, key=lambda finding: -finding.volume_ml)[:most]
+    table = sorted(detection.findings.kept().table, key=lambda finding: -finding.volume_ml)[:most]
     if not table:
         return []
     volumes = {"scan": on_template(np.where(detection.brain_mask, detection.scan.array, 0.0), detection)}

@@ -169,7 +169,7 @@ def volumes_of(detection: Detection) -> dict[str, Array]:
     """File stem to array for every volume of the result (i, j, k on the scan's grid)."""
     volumes: dict[str, Array | None] = {
         "anomaly_map": detection.anomaly,
-        "findings": _compact(detection.findings.labels),
+        "findings": _compact(detection.findings.kept().labels),
         "brain_mask": detection.brain_mask,
         "pseudo_healthy": detection.pseudo_healthy,
         "uncertainty": detection.uncertainty,
@@ -213,7 +213,7 @@ def summary(detection: Detection) -> dict[str, Any]:
         },
         "findings": [finding.to_json() for finding in detection.findings.table],
         "total_ml": detection.findings.total_ml,
-        "regions": {"structures": detection.structures_source, **region_summary(detection.findings.table)},
+        "regions": {"structures": detection.structures_source, **region_summary(detection.findings.kept().table)},
         "slice_profile": detection.profile.to_json(),
         "template_from_native": detection.template_from_native.tolist(),
         "warnings": list(detection.warnings),
@@ -223,7 +223,11 @@ def summary(detection: Detection) -> dict[str, Any]:
 
 
 def _prior_facts(prior: PriorDate) -> dict[str, Any]:
-    return {"name": prior.name, "smallest_change_ml": prior.smallest_ml}
+    return {
+        "name": prior.name,
+        "smallest_change_ml": prior.smallest_ml,
+        "before_from_now": prior.before_from_now.tolist(),
+    }
 
 
 def _write_all(detection: Detection, pictures: bool, formats: tuple[str, ...], origin: Origin, folder: Path) -> None:
@@ -320,7 +324,12 @@ def _prior(facts: dict[str, Any] | None, folder: Path, scan: Scan) -> PriorDate 
     if facts is None:
         return None
     volumes = {part: _float(_read_stored(folder, name, scan)) for name, part in _PRIOR.items()}
-    return PriorDate(name=str(facts["name"]), smallest_ml=float(facts["smallest_change_ml"]), **volumes)
+    return PriorDate(
+        name=str(facts["name"]),
+        smallest_ml=float(facts["smallest_change_ml"]),
+        before_from_now=np.asarray(facts["before_from_now"], dtype=np.float64),
+        **volumes,
+    )
 
 
 def _components(content: dict[str, Any]) -> list[str]:
@@ -331,7 +340,12 @@ def _components(content: dict[str, Any]) -> list[str]:
 
 _COMPONENT = "component_"
 # File stem to field of an earlier date.
-_PRIOR = {"prior_scan": "scan", "prior_anomaly_map": "anomaly", "change_map": "growth"}
+_PRIOR = {
+    "prior_scan": "scan",
+    "prior_anomaly_map": "anomaly",
+    "change_map": "growth",
+    "subtraction": "difference",
+}
 _STORED = ("anomaly_map", "findings", "brain_mask", "pseudo_healthy", "uncertainty", "residual_signed", "structures")
 
 

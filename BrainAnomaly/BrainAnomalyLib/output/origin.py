@@ -14,12 +14,11 @@ class Words:
     """What the reader asks for besides the findings.
 
     ``named`` lets the scan's name appear, which may be a person's; ``heading`` is a line of the reader's own below the
-    title, such as a name or a date; ``rejected`` is how many findings the reader has rejected.
+    title, such as a name or a date.
     """
 
     named: bool = False
     heading: str = ""
-    rejected: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +28,7 @@ class Origin:
     ``series`` is the one that was chosen of several in the folder ``path``.
 
     ``image_grid`` is where the images have the scan, None for where the detection has it. ``words`` are for the report:
-    what of names it may say, and how many findings the reader has rejected, which are not in the detection any more.
+    what of names it may say.
     ``algorithm`` names what made the result, "" for this program.
     """
 

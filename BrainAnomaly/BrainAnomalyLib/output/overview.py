@@ -51,7 +51,7 @@ def _panels(detection: Detection) -> dict[str, Array]:
         volumes["Pseudo-healthy"] = detection.pseudo_healthy
     volumes["Anomaly map"] = detection.anomaly
     moved: dict[str, Array] = {name: on_template(volume, detection) for name, volume in volumes.items()}
-    moved["Findings"] = on_template(detection.findings.labels > 0, detection) > 0.5
+    moved["Findings"] = on_template(detection.findings.kept().labels > 0, detection) > 0.5
     return moved
 
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from .origin import Origin
 
 # What fits beside each other on a page; CSV and HTML have all columns.
-_COLUMNS = ("id", "where", "tissue", "place", "volume_ml", "looks", "contrasts", "change", "peak", "ventricle_mm")
+_COLUMNS = (
+    *("id", "where", "tissue", "place", "volume_ml", "looks", "contrasts", "change", "change_ml", "peak"),
+    *("ventricle_mm", "review", "comment"),
+)
 _FONT, _BOLD = "DejaVuSans", "DejaVuSans-Bold"
 # A4, and the 6 points that reportlab leaves inside a frame on either side.
 _MARGIN_MM, _WIDTH_MM = 16.0, 173.0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..findings.changes import change_summary
 from ..findings.columns import cells, shown_columns
 from ..regions.region_summary import Group, by_place, by_region
 from .folder import RESEARCH_USE, summary
@@ -59,7 +60,7 @@ def report_content(detection: Detection, words: Words | None = None, columns: Se
         notice=RESEARCH_USE,
         caution=CAUTION,
         warnings=detection.warnings,
-        sentence=_sentence(detection, words.rejected),
+        sentence=_sentence(detection),
         findings=Table("Findings", [column.title for column in shown], [cells(row, shown) for row in table]),
         groups=_groups(detection),
         settings=Table("How it was computed", (), _settings(content, words.named)),
@@ -82,16 +83,21 @@ def threshold_words(content: dict[str, Any]) -> str:
     return words if usual in (None, threshold["value"]) else f"{words}; the detector's own is {usual:.4g}"
 
 
-def _sentence(detection: Detection, rejected: int) -> str:
-    count = len(detection.findings.table)
+def _sentence(detection: Detection) -> str:
+    count = len(detection.findings.kept().table)
     sentence = f"{count} finding{'' if count == 1 else 's'}, {detection.findings.total_ml:.2f} mL together."
+    rejected = len(detection.findings.table) - count
     if rejected:
-        sentence += f" {rejected} more were rejected by the reader and are left out."
+        sentence += (
+            f" {rejected} more were rejected by the reader: they are marked in the table, and left out elsewhere."
+        )
+    if detection.prior is not None:
+        sentence += f" {change_summary(detection.findings.table, detection.prior.name)}"
     return sentence
 
 
 def _groups(detection: Detection) -> tuple[Table, ...]:
-    table = detection.findings.table
+    table = detection.findings.kept().table
     tables = (("By region", by_region(table)), ("By place (McDonald)", by_place(table)))
     header = ("", "Findings", "Volume (mL)")
     return tuple(Table(title, header, _rows(groups)) for title, groups in tables if groups)

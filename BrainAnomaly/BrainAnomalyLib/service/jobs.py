@@ -48,7 +48,8 @@ class DetectionJob:
     what results and errors call the scan; without it the file's own name.
     ``further`` are other contrasts of the same session, what they show in ``further_contrasts`` in the same order, none
     for what they look like; with them the detectors are the program's. ``prior`` is an earlier date of the same person:
-    the folder of its result, or its scans in the same order as these.
+    the folder of its result, or its scans in the same order as these. ``further_names`` and ``prior_names`` say what to
+    call those scans, as ``name`` does for the first.
     """
 
     scan: Path
@@ -68,6 +69,8 @@ class DetectionJob:
     further: tuple[Path, ...] = ()
     further_contrasts: tuple[Contrast, ...] = ()
     prior: tuple[Path, ...] = ()
+    further_names: tuple[str, ...] = ()
+    prior_names: tuple[str, ...] = ()
 
     @property
     def detector_name(self) -> str | None:
@@ -93,8 +96,7 @@ def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_
     origin = Origin(job.scan, series=job.series)
     checked_formats(job.formats, origin)
     progress("Reading the scan", 0.0)
-    scans = _read_all(job, (job.scan, *job.further), job.series)
-    scans = scans if job.name is None else [replace(scans[0], name=job.name), *scans[1:]]
+    scans = _read_all(job, (job.scan, *job.further), (job.name, *job.further_names), job.series)
     mask = None if job.mask is None else read_mask(job.mask, scans[0])
     options = DetectionOptions(options.threshold, options.minimum_mm3, mask, options.brain_mask_method)
     found = partial(_found, job=job, load=lambda name: load(name, job.package, job.device))
@@ -133,13 +135,17 @@ def _check_together(job: DetectionJob) -> None:
         raise OptionsError("An earlier result stands alone.", "Give its folder and nothing else.")
 
 
-def _read_all(job: DetectionJob, paths: Sequence[Path], series: str | None = None) -> list[Scan]:
-    """The scans of one date; ``series`` is of the first."""
+def _read_all(
+    job: DetectionJob, paths: Sequence[Path], names: Sequence[str | None], series: str | None = None
+) -> list[Scan]:
+    """The scans of one date, called by their files where ``names`` say nothing; ``series`` is of the first."""
     contrasts = (job.contrast, *(job.further_contrasts or ["unknown"] * len(job.further)))
-    return [
+    scans = [
         read_scan(path, contrast, series if number == 0 else None)
         for number, (path, contrast) in enumerate(zip(paths, contrasts, strict=True))
     ]
+    called = dict(enumerate(names))
+    return [replace(scan, name=called.get(number) or scan.name) for number, scan in enumerate(scans)]
 
 
 def _found(
@@ -160,7 +166,7 @@ def _before(job: DetectionJob, found: Callable[..., Detection], progress: Progre
     if is_result(job.prior[0]):
         return read_prior(job.prior[0])
     options = DetectionOptions(job.threshold, job.minimum_mm3, None, job.brain_mask_method)
-    return found(_read_all(job, job.prior), options=options, progress=progress)
+    return found(_read_all(job, job.prior, job.prior_names), options=options, progress=progress)
 
 
 def job_from_json(values: Mapping[str, Any]) -> DetectionJob:
@@ -263,4 +269,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "further": _paths,
     "further_contrasts": _contrasts,
     "prior": _paths,
+    "further_names": _names,
+    "prior_names": _names,
 }

@@ -35,7 +35,7 @@ def write_dicom_result(detection: Detection, path: Path, origin: Origin) -> None
     """
     source, grid = _source(origin), origin.image_grid or detection.scan.grid
     algorithm = origin.algorithm or f"BrainAnomaly {detection.detector['name']} {__version__}"
-    findings, unit = detection.findings, str(detection.detector["unit"])
+    findings, unit = detection.findings.kept(), str(detection.detector["unit"])
     if findings.table:
         segments = segmentation(source, findings, grid, algorithm)
         saved(segments, path)

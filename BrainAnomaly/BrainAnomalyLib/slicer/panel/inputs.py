@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...io.geometry import MaskArray
-from ..scene.links import Node, VolumeNode, is_result, nodes_of_class
+from ..scene.nodes.links import Node, VolumeNode, is_result, nodes_of_class
 from .common.connections import Connections
 from .common.parameters import AUTOMATIC, BrainAnomalyParameterNode
 from .run.masks import mask_on

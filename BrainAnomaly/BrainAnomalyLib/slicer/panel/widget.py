@@ -12,8 +12,8 @@ from slicer.util import VTKObservationMixin
 
 from ...findings.table import Findings
 from ...output.folder import RESEARCH_USE
-from ..scene.links import VolumeNode
 from ..scene.logic import BrainAnomalySceneLogic
+from ..scene.nodes.links import VolumeNode
 from .common.bindings import parameter_widgets
 from .common.connections import Connections
 from .common.messages import Messages

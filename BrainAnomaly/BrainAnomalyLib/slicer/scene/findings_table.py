@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from ...findings.table import Finding, Findings
-from .links import TableNode
-from .typed_table import Column, write_table
+from .nodes.links import TableNode
+from .nodes.typed_table import Column, write_table
 
 COLUMNS = (
     Column("id", "Finding", "integer", description="Number of the finding, 1 is the largest"),
@@ -22,17 +26,35 @@ COLUMNS = (
     Column("tissue", "Tissue", "text", description="Tissue to which most of the finding belongs"),
     Column("place", "Place", "text", description="Place by the McDonald criteria; empty in deep gray matter"),
     Column("looks", "Looks", "text", description="Brighter or darker than expected; empty where nothing says that"),
+    Column("contrasts", "Seen on", "text", description="Contrasts of an examination that show it, + bright or - dark"),
+    Column("change", "Change", "text", description="Since an earlier date: new, growing, stable, shrinking or gone"),
+    Column("prior_ml", "Earlier (mL)", "real", "mL", "Volume at the earlier date; nan without one"),
+    Column("change_ml", "Change (mL)", "real", "mL", "Change of volume since the earlier date; nan without one"),
+    Column("change_percent", "Change (%)", "real", "%", "The same in percent of what was; nan where nothing was"),
     Column("review", "Review", "text", description="kept, or rejected by the reader; rejected ones leave the segment"),
+    Column("comment", "Comment", "text", description="What the reader says about it"),
 )
 
 
-def write_findings(node: TableNode, findings: Findings, rejected: frozenset[int] = frozenset()) -> None:
-    """Replace the rows of ``node`` by these findings; ``rejected`` are numbers of those that the reader rejected."""
-    write_table(node, COLUMNS, [_row(finding, finding.id in rejected) for finding in findings.table])
+def write_findings(
+    node: TableNode,
+    findings: Findings,
+    rejected: frozenset[int] = frozenset(),
+    comments: Mapping[int, str] = MappingProxyType({}),
+) -> None:
+    """Replace the rows of ``node`` by these findings; the numbers that are ``rejected``, and ``comments`` by number."""
+    rows = [_row(finding, finding.id in rejected, comments.get(finding.id, "")) for finding in findings.table]
+    write_table(node, COLUMNS, rows)
 
 
-def _row(finding: Finding, rejected: bool) -> tuple[object, ...]:
+def _row(finding: Finding, rejected: bool, comment: str) -> tuple[object, ...]:
     measures = (finding.id, finding.volume_ml, finding.peak, finding.mean)
-    review = "rejected" if rejected else "kept"
-    words = (finding.side, finding.region, finding.tissue, finding.place, finding.looks, review)
-    return (*measures, *finding.centroid_ras, *finding.centroid_template, *words)
+    words = (finding.side, finding.region, finding.tissue, finding.place, finding.looks)
+    amounts = (_amount(value) for value in (finding.prior_ml, finding.change_ml, finding.change_percent))
+    followed = (finding.contrasts, finding.change, *amounts)
+    review = ("rejected" if rejected else "kept", comment)
+    return (*measures, *finding.centroid_ras, *finding.centroid_template, *words, *followed, *review)
+
+
+def _amount(value: float | None) -> float:
+    return math.nan if value is None else value

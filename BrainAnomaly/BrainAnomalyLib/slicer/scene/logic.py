@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import slicer
 
 from ...detection import Detection, DetectionOptions
 from ...errors import OptionsError
+from ...findings.changes import followed
+from ...findings.contrasts_seen import with_contrasts
 from ...findings.table import Findings, find
 from ...io.geometry import FloatArray
 from ...io.volumes import Contrast, Scan
 from ...progress import Progress, silent
-from .color_table import remove_color_node_if_unused, show_above, show_as_gray, show_as_heat
-from .findings_table import write_findings
-from .links import (
+from .comments import COMMENTS_ATTRIBUTE, comments_on, remember_comment
+from .nodes.color_table import remove_color_nodes_if_unused
+from .nodes.links import (
+    PRIOR_VOLUMES,
     RESULT_KINDS,
     Node,
     PlotChartNode,
@@ -27,28 +32,35 @@ from .links import (
     batch,
     component_names,
     component_role,
-    ensure_node,
     input_of,
     nodes_of_class,
+    prior_role,
     remove_result,
     result_node,
     result_roles,
     sweep_companions,
 )
-from .profile_plot import write_chart, write_profile_table, write_series
-from .review import kept_mask, rejected_ids, rejected_region, remember_rejected, with_finding
-from .run_record import RunRecord, has_record, read_record, record_of, write_record
-from .scene_volumes import check_unchanged, is_right_handed, scan_from_node, voxels, world_grid, write_volume_node
-from .segmentation import write_mask, write_segmentation
-from .stored_detection import detection_from_scene
-from .stored_structures import CachedRegions, remember_structures
-from .subject_hierarchy import group_below, place_beside, remove_empty_group
+from .nodes.placement import PRIOR, lay_on, other_names, other_scan, take_off
+from .nodes.scene_volumes import check_unchanged, is_right_handed, scan_from_node, voxels, world_grid
+from .nodes.subject_hierarchy import group_below, place_beside, remove_empty_group
+from .review import REJECTED_ATTRIBUTE, rejected_ids, rejected_region, remember_rejected, with_finding
+from .run_record import RunRecord, has_record, read_record
+from .stored_detection import detection_from_scene, stored_prior
+from .stored_structures import CachedRegions
+from .written_result import rewrite_findings, write_detection
 
 # How the engine is run: in this process, in a worker process, on another machine. It must not touch the scene.
 RunEngine = Callable[[Scan, str | None, DetectionOptions, Progress], Detection]
 
 _RUN_AGAIN = "Run the detection again."
 _OVERLAY_OPACITY = 0.75
+
+
+class ReviewState(NamedTuple):
+    """All that a reader has decided and said about a result, as the scene keeps it; None for nothing."""
+
+    rejected: str | None
+    comments: str | None
 
 
 @dataclass(frozen=True)
@@ -67,15 +79,17 @@ class DetectionNodes:
     profile_chart: PlotChartNode | None
     # The maps that a combined one is made of, by name.
     components: dict[str, VolumeNode]
+    # Volumes of an earlier date, by their name of ``links.PRIOR_VOLUMES``.
+    prior: dict[str, VolumeNode]
 
     def present(self) -> list[Node]:
         """Every node that is there."""
         single = [getattr(self, role) for role in RESULT_KINDS]
-        return [node for node in (*single, *self.components.values()) if node is not None]
+        return [node for node in (*single, *self.components.values(), *self.prior.values()) if node is not None]
 
     def maps(self) -> list[VolumeNode]:
-        """The anomaly map, first, and the components it is made of, as far as they are there."""
-        nodes = [self.anomaly_map, *self.components.values()]
+        """The anomaly map, first, the components it is made of and the subtraction, as far as they are there."""
+        nodes = [self.anomaly_map, *self.components.values(), self.prior.get("difference")]
         return [node for node in nodes if node is not None]
 
 
@@ -102,7 +116,7 @@ class BrainAnomalySceneLogic:
 
     def __init__(self, runEngine: RunEngine = run_in_process) -> None:
         self._run_engine = runEngine
-        self._cached_map, self._cached_residual = _CachedVolume(), _CachedVolume()
+        self._cached: defaultdict[str, _CachedVolume] = defaultdict(_CachedVolume)
         self._cached_regions = CachedRegions()
 
     def detect(
@@ -123,25 +137,34 @@ class BrainAnomalySceneLogic:
         detection = self._run_engine(scan, detectorName, options or DetectionOptions(), progress)
         return self.apply(detection, inputNode)
 
-    def apply(self, detection: Detection, inputNode: VolumeNode) -> DetectionNodes:
+    def apply(
+        self,
+        detection: Detection,
+        inputNode: VolumeNode,
+        furtherNodes: Sequence[VolumeNode] = (),
+        priorNode: VolumeNode | None = None,
+    ) -> DetectionNodes:
         """Leave a finished detection in the scene of ``inputNode``, the volume that was submitted.
 
-        Raises ScanError, and leaves nothing behind, if that volume has left its scene or has other dimensions now.
+        ``furtherNodes`` are the other contrasts of an examination in the order they were submitted, ``priorNode`` the
+        scan of an earlier date: transforms lay them on ``inputNode``, as far as they are still in the scene. Raises
+        ScanError, and leaves nothing behind, if that volume has left its scene or has other dimensions now.
         """
         check_unchanged(inputNode, detection.scan.grid.shape)
         scene, is_new = inputNode.GetScene(), not self.hasResults(inputNode)
         try:
             with batch(scene):
                 sweep_companions(scene)
-                _write_all(detection, inputNode)
+                write_detection(detection, inputNode)
+                _lay_others(detection, inputNode, furtherNodes, priorNode)
         except Exception:
             if is_new:
                 self.removeResults(inputNode)
             raise
         nodes = self.resultNodes(inputNode)
-        components = list(nodes.components.values())
-        place_beside(inputNode, [node for node in nodes.present() if node not in components])
-        group_below(inputNode, components)
+        parts = [*nodes.components.values(), *nodes.prior.values()]
+        place_beside(inputNode, [node for node in nodes.present() if node not in parts])
+        group_below(inputNode, parts)
         return nodes
 
     def setThreshold(self, node: VolumeNode, threshold: float, minimumMm3: float = 20.0) -> Findings:
@@ -154,7 +177,7 @@ class BrainAnomalySceneLogic:
         input_node = _input_behind(node)
         record = read_record(_required_map(input_node)).with_threshold(float(threshold), float(minimumMm3))
         findings = self._cut(input_node, record)
-        _rewrite_findings(findings, self._rejected(input_node, findings), record, input_node)
+        self._rewrite(input_node, findings, record)
         return findings
 
     def findings(self, node: VolumeNode) -> Findings:
@@ -170,12 +193,16 @@ class BrainAnomalySceneLogic:
         input_node = _input_behind(node)
         return self._rejected(input_node, findings or self.findings(input_node))
 
+    def comments(self, node: VolumeNode, findings: Findings | None = None) -> dict[int, str]:
+        """What the reader says about findings, by their numbers at the threshold in use. Raises OptionsError."""
+        input_node = _input_behind(node)
+        return comments_on(findings or self.findings(input_node), _required_map(input_node))
+
     def keepAll(self, node: VolumeNode) -> None:
         """Take back every rejection. Raises OptionsError."""
         input_node = _input_behind(node)
-        anomaly_map = _required_map(input_node)
-        remember_rejected(anomaly_map, None)
-        _rewrite_findings(self.findings(input_node), frozenset(), read_record(anomaly_map), input_node)
+        remember_rejected(_required_map(input_node), None)
+        self._rewrite(input_node)
 
     def setKept(self, node: VolumeNode, number: int, kept: bool) -> frozenset[int]:
         """Keep or reject a finding; rejected ones leave the segment. Returns the numbers of all rejected ones.
@@ -184,33 +211,84 @@ class BrainAnomalySceneLogic:
         forgets it. Raises OptionsError for a number that no finding has.
         """
         input_node = _input_behind(node)
+        anomaly_map, findings = _required_map(input_node), self._with_number(input_node, number)
+        remember_rejected(anomaly_map, with_finding(rejected_region(anomaly_map), findings, number, kept))
+        self._rewrite(input_node, findings)
+        return self._rejected(input_node, findings)
+
+    def setComment(self, node: VolumeNode, number: int, text: str) -> None:
+        """Say something about a finding, "" for nothing; it is saved in the scene and holds as decisions do.
+
+        Raises OptionsError for a number that no finding has.
+        """
+        input_node = _input_behind(node)
+        findings = self._with_number(input_node, number)
+        remember_comment(_required_map(input_node), findings, self._peaks(input_node), number, text.strip())
+        self._rewrite(input_node, findings)
+
+    def reviewState(self, node: VolumeNode) -> ReviewState:
+        """All decisions and comments as they are now, for ``setReviewState``. Raises OptionsError."""
+        anomaly_map = _required_map(_input_behind(node))
+        return ReviewState(anomaly_map.GetAttribute(REJECTED_ATTRIBUTE), anomaly_map.GetAttribute(COMMENTS_ATTRIBUTE))
+
+    def setReviewState(self, node: VolumeNode, state: ReviewState) -> None:
+        """Bring decisions and comments back to what they were. Raises OptionsError."""
+        input_node = _input_behind(node)
+        for name, value in zip((REJECTED_ATTRIBUTE, COMMENTS_ATTRIBUTE), state, strict=True):
+            _required_map(input_node).SetAttribute(name, value)
+        self._rewrite(input_node)
+
+    def detection(self, node: VolumeNode) -> Detection:
+        """The detection that the scene holds, for a report or an export; its findings say what the reader did."""
+        input_node = _input_behind(node)
+        findings = self.findings(input_node)
+        rejected, comments = self._rejected(input_node, findings), self.comments(input_node, findings)
+        table = [
+            replace(row, review="rejected" if row.id in rejected else "kept", comment=comments.get(row.id, ""))
+            for row in findings.table
+        ]
+        return detection_from_scene(input_node, replace(findings, table=tuple(table)))
+
+    def _rewrite(
+        self, input_node: VolumeNode, findings: Findings | None = None, record: RunRecord | None = None
+    ) -> None:
+        """Segment, tables and display once the threshold or the review is another."""
+        findings = findings or self.findings(input_node)
+        record = record or read_record(_required_map(input_node))
+        rejected, comments = self._rejected(input_node, findings), self.comments(input_node, findings)
+        rewrite_findings(findings, rejected, comments, record, input_node)
+
+    def _with_number(self, input_node: VolumeNode, number: int) -> Findings:
         findings = self.findings(input_node)
         if not 1 <= number <= len(findings.table):
             raise OptionsError(f"There is no finding {number}.", "Choose one of the table.")
-        anomaly_map = _required_map(input_node)
-        remember_rejected(anomaly_map, with_finding(rejected_region(anomaly_map), findings, number, kept))
-        rejected = self._rejected(input_node, findings)
-        _rewrite_findings(findings, rejected, read_record(anomaly_map), input_node)
-        return rejected
+        return findings
 
-    def detection(self, node: VolumeNode) -> Detection:
-        """The detection that the scene holds, for a report or an export; its findings are the kept ones."""
-        input_node = _input_behind(node)
-        findings = self.findings(input_node)
-        return detection_from_scene(input_node, findings, self._rejected(input_node, findings))
+    def _values(self, input_node: VolumeNode, role: str) -> FloatArray | None:
+        node = result_node(input_node, role)
+        return None if node is None or node.GetImageData() is None else self._cached[role].of(node)
+
+    def _peaks(self, input_node: VolumeNode) -> FloatArray:
+        """The map that findings have their peaks in: the highest of both dates, where there are two."""
+        anomaly, before = self._values(input_node, "anomaly_map"), self._values(input_node, prior_role("anomaly"))
+        assert anomaly is not None
+        return anomaly if before is None else np.maximum(anomaly, before)
 
     def _cut(self, input_node: VolumeNode, record: RunRecord) -> Findings:
-        anomaly_map = _required_map(input_node)
-        grid = world_grid(anomaly_map)
+        anomaly_map, anomaly = _required_map(input_node), self._values(input_node, "anomaly_map")
+        assert anomaly is not None
+        grid, prior = world_grid(anomaly_map), stored_prior(input_node, record)
         matrix = record.template_from_world(grid, is_right_handed(anomaly_map))
-        residual = result_node(input_node, "residual")
-        expected = None if residual is None or residual.GetImageData() is None else self._cached_residual.of(residual)
-        cut = find(self._cached_map.of(anomaly_map), grid, matrix, record.threshold, record.minimum_mm3, expected)
-        return self._cached_regions.of(anomaly_map, record).named(cut) if cut.table else cut
+        how = grid, matrix, record.threshold, record.minimum_mm3, self._values(input_node, "residual")
+        cut = find(anomaly, *how) if prior is None else followed(anomaly, prior, *how)
+        if not cut.table:
+            return cut
+        signed = {name: self._values(input_node, component_role(name)) for name in record.contrasts}
+        cut = with_contrasts(cut, {name: values for name, values in signed.items() if values is not None})
+        return self._cached_regions.of(anomaly_map, record).named(cut)
 
     def _rejected(self, input_node: VolumeNode, findings: Findings) -> frozenset[int]:
-        anomaly_map = _required_map(input_node)
-        return rejected_ids(findings, self._cached_map.of(anomaly_map), rejected_region(anomaly_map))
+        return rejected_ids(findings, self._peaks(input_node), rejected_region(_required_map(input_node)))
 
     def record(self, node: VolumeNode) -> RunRecord:
         """Settings and provenance of the result of an input (or of any node of that result). Raises OptionsError."""
@@ -220,7 +298,13 @@ class BrainAnomalySceneLogic:
         """The nodes of the input's result, with None where there is none."""
         single = {role: result_node(inputNode, role) for role in RESULT_KINDS}
         parts = {name: result_node(inputNode, component_role(name)) for name in component_names(inputNode)}
-        return DetectionNodes(**single, components=parts)
+        before = {name: result_node(inputNode, prior_role(name)) for name in PRIOR_VOLUMES}
+        earlier = {name: node for name, node in before.items() if node is not None}
+        return DetectionNodes(**single, components=parts, prior=earlier)
+
+    def otherScans(self, inputNode: VolumeNode) -> dict[str, VolumeNode]:
+        """The other scans of the input's result: further ones by contrast, that of an earlier date as ``PRIOR``."""
+        return {name: other_scan(inputNode, name) for name in other_names(inputNode)}
 
     def hasResults(self, inputNode: VolumeNode) -> bool:
         """Whether any result node of this input is in the scene."""
@@ -232,11 +316,13 @@ class BrainAnomalySceneLogic:
         if scene is None:
             return
         with batch(scene):
+            for name in other_names(inputNode):
+                take_off(inputNode, name)
             for role in result_roles(inputNode):
                 remove_result(inputNode, role)
             remove_empty_group(inputNode)
             sweep_companions(scene)
-            remove_color_node_if_unused(scene)
+            remove_color_nodes_if_unused(scene)
 
     def showInSliceViews(self, inputNode: VolumeNode, opacity: float = _OVERLAY_OPACITY) -> None:
         """Show the input with its anomaly map over it in all slice views; for the user who asked for the run."""
@@ -280,90 +366,18 @@ def _required_map(input_node: VolumeNode) -> VolumeNode:
     return node
 
 
-def _write_all(detection: Detection, input_node: VolumeNode) -> None:
-    record = record_of(detection, is_right_handed(input_node))
-    _write_volumes(detection, record, input_node)
-    _write_profile(detection, record, input_node)
-    segmentation = ensure_node(input_node, "segmentation")
-    write_segmentation(segmentation, detection.findings.labels > 0, input_node, record.algorithm_name)
-    write_record(segmentation, record)
-    table = ensure_node(input_node, "findings_table")
-    write_findings(table, detection.findings)
-    write_record(table, record)
-
-
-def _write_volumes(detection: Detection, record: RunRecord, input_node: VolumeNode) -> None:
-    """All volumes of the detection; one that this detector does not make goes, it would be of an earlier run."""
-    volumes = {
-        "anomaly_map": detection.anomaly,
-        "pseudo_healthy": detection.pseudo_healthy,
-        "uncertainty": detection.uncertainty,
-        "residual": detection.residual,
-        **{component_role(name): None for name in component_names(input_node)},
-        **{component_role(name): part for name, part in detection.components.items()},
+def _lay_others(
+    detection: Detection, input_node: VolumeNode, further: Sequence[VolumeNode], prior: VolumeNode | None
+) -> None:
+    """Lay the other scans of a detection on its first one; those of an earlier run go back to where they were."""
+    contrasts = detection.detector.get("contrasts", ())[1:]
+    others = {
+        str(entry["contrast"]): (node, entry["own_from_first"]) for entry, node in zip(contrasts, further, strict=False)
     }
-    for role, array in volumes.items():
-        if array is None:
-            remove_result(input_node, role)
-            continue
-        node = ensure_node(input_node, role)
-        with slicer.util.NodeModify(node):
-            write_volume_node(node, array, input_node)
-            write_record(node, record)
-            remember_rejected(node, None)
-            if role == "anomaly_map":
-                remember_structures(node, detection.structures, detection.structures_source)
-        _show_volume(node, role, record, input_node)
-
-
-def _show_volume(node: VolumeNode, role: str, record: RunRecord, input_node: VolumeNode) -> None:
-    """Window of a result volume. Only the maps are meant for an overlay, the others wait until they are chosen.
-
-    Components are evidence as the combined map is: the same colors and threshold, so that they compare.
-    """
-    low, high = _window(input_node)
-    if role == "anomaly_map" or role not in RESULT_KINDS:
-        show_as_heat(node, record.threshold, record.display_maximum, record.legend_title)
-    elif role == "pseudo_healthy":
-        show_as_gray(node, low, high)
-    elif role == "residual":
-        show_as_gray(node, (low - high) / 2.0, (high - low) / 2.0)
-    else:
-        show_as_gray(node, 0.0, (high - low) / 4.0)
-
-
-def _window(input_node: VolumeNode) -> tuple[float, float]:
-    """The gray values that the input shows as black and white."""
-    display = input_node.GetScalarVolumeDisplayNode()
-    if display is None or display.GetWindow() <= 0.0:
-        low, high = input_node.GetImageData().GetScalarRange()
-        return float(low), float(high)
-    return float(display.GetWindowLevelMin()), float(display.GetWindowLevelMax())
-
-
-def _write_profile(detection: Detection, record: RunRecord, input_node: VolumeNode) -> None:
-    table = ensure_node(input_node, "profile_table")
-    highest = write_profile_table(table, detection.profile, record.default_threshold)
-    write_record(table, record)
-    series = ensure_node(input_node, "normality_series"), ensure_node(input_node, "mean_anomaly_series")
-    write_series(*series, table)
-    write_chart(ensure_node(input_node, "profile_chart"), series, highest)
-
-
-def _rewrite_findings(findings: Findings, rejected: frozenset[int], record: RunRecord, input_node: VolumeNode) -> None:
-    """Segment, table and display for another threshold; what the user deleted comes back."""
-    anomaly_map = _required_map(input_node)
-    for role in ("anomaly_map", *map(component_role, component_names(input_node))):
-        if (node := result_node(input_node, role)) is not None:
-            show_above(node, record.threshold, record.display_maximum)
-    had_segmentation = result_node(input_node, "segmentation") is not None
-    segmentation = ensure_node(input_node, "segmentation")
-    mask = kept_mask(findings, rejected)
-    if had_segmentation:
-        write_mask(segmentation, mask, anomaly_map)
-    else:
-        write_segmentation(segmentation, mask, input_node, record.algorithm_name)
-    table = ensure_node(input_node, "findings_table")
-    write_findings(table, findings, rejected)
-    for node in (anomaly_map, segmentation, table):
-        write_record(node, record)
+    if detection.prior is not None and prior is not None:
+        others[PRIOR] = prior, detection.prior.before_from_now
+    others = {name: other for name, other in others.items() if other[0].GetScene() is input_node.GetScene()}
+    for name in set(other_names(input_node)) - set(others):
+        take_off(input_node, name)
+    for name, (node, other_from_first) in others.items():
+        lay_on(input_node, name, node, np.asarray(other_from_first))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import slicer
 
 from ...findings.slice_profile import SliceProfile
-from .links import PlotChartNode, PlotSeriesNode, TableNode
-from .typed_table import Column, write_table
+from .nodes.links import PlotChartNode, PlotSeriesNode, TableNode
+from .nodes.typed_table import Column, write_table
 
 POSITION, NORMALITY, MEAN, RELATIVE = "template_z", "normality", "mean_anomaly", "mean_anomaly_per_threshold"
 COLUMNS = (

@@ -17,8 +17,8 @@ import numpy as np
 
 from ...findings.table import Findings
 from ...io.geometry import FloatArray, MaskArray, Shape
-from .links import PREFIX, VolumeNode
-from .scene_volumes import is_right_handed
+from .nodes.links import PREFIX, VolumeNode
+from .nodes.scene_volumes import is_right_handed
 
 REJECTED_ATTRIBUTE = PREFIX + "rejected"
 

@@ -12,9 +12,10 @@ import numpy as np
 from ... import __version__
 from ...detection import Detection
 from ...errors import OptionsError
+from ...findings.changes import PriorDate
 from ...io.geometry import Affine, Grid
-from .color_table import display_maximum
-from .links import PREFIX, Node
+from .nodes.color_table import display_maximum
+from .nodes.links import PREFIX, Node
 from .presets import thresholds_by_rate
 from .unit_words import short_unit
 
@@ -62,6 +63,17 @@ class RunRecord:
     def legend_title(self) -> str:
         """Title of the color legend: what the colors mean."""
         return f"Anomaly ({short_unit(self.unit)})"
+
+    @property
+    def contrasts(self) -> tuple[str, ...]:
+        """The contrasts of an examination, the first scan's first; none of a single scan."""
+        return tuple(str(one["contrast"]) for one in self.details.get("detector", {}).get("contrasts", ()))
+
+    @property
+    def prior(self) -> dict[str, Any] | None:
+        """Name of an earlier date, smallest change in mL and the way to its scan; None without one."""
+        found: dict[str, Any] | None = self.details.get("prior")
+        return found
 
     def template_from_world(self, grid: Grid, right_handed: bool) -> Affine:
         """4x4 map from world RAS mm to template RAS mm for where the voxels lie now.
@@ -117,6 +129,15 @@ def _details(detection: Detection) -> dict[str, Any]:
         "registration": asdict(detection.quality),
         "brain_ml": detection.scan.grid.volume_ml(detection.brain_mask),
         "created": time.strftime("%Y-%m-%d %H:%M"),
+        "prior": None if detection.prior is None else _prior(detection.prior),
+    }
+
+
+def _prior(prior: PriorDate) -> dict[str, Any]:
+    return {
+        "name": prior.name,
+        "smallest_ml": prior.smallest_ml,
+        "before_from_now": prior.before_from_now.tolist(),
     }
 
 

@@ -9,16 +9,24 @@ from vtk.util import numpy_support
 
 from ...detection import Detection
 from ...errors import OptionsError
+from ...findings.changes import PriorDate
 from ...findings.slice_profile import SliceProfile
 from ...findings.table import Findings
 from ...io.geometry import FloatArray
 from ...preparation.intensity.contrast import ContrastGuess
 from ...preparation.space.quality import RegistrationQuality
-from .links import TableNode, VolumeNode, component_names, component_role, result_node
+from .nodes.links import (
+    PRIOR_VOLUMES,
+    TableNode,
+    VolumeNode,
+    component_names,
+    component_role,
+    prior_role,
+    result_node,
+)
+from .nodes.scene_volumes import is_right_handed, scan_from_node, voxels, world_grid
 from .profile_plot import MEAN, NORMALITY, POSITION
-from .review import kept_mask
 from .run_record import RunRecord, read_record
-from .scene_volumes import is_right_handed, scan_from_node, voxels, world_grid
 from .stored_structures import stored_structures
 
 _PROFILE = {
@@ -30,23 +38,24 @@ _PROFILE = {
 }
 
 
-def detection_from_scene(input_node: VolumeNode, findings: Findings, rejected: frozenset[int]) -> Detection:
-    """The result of ``input_node`` as a Detection with the findings that are not rejected.
+def detection_from_scene(input_node: VolumeNode, findings: Findings) -> Detection:
+    """The result of ``input_node`` as a Detection with these findings.
 
-    The scene holds no brain mask: the one given here is where the scan has any signal. Raises OptionsError, ScanError.
+    The scene holds no brain mask: the one given here is where a healthy brain is expected, or, for a detector that
+    expects none, where the scan has any signal. Raises OptionsError, ScanError.
     """
     anomaly_map = result_node(input_node, "anomaly_map")
     record = read_record(anomaly_map)
     scan = scan_from_node(input_node)
-    kept = stored_structures(anomaly_map)
+    kept, healthy = stored_structures(anomaly_map), _result(input_node, "pseudo_healthy")
     return Detection(
         scan=scan,
         anomaly=_values(anomaly_map),
-        pseudo_healthy=_result(input_node, "pseudo_healthy"),
+        pseudo_healthy=healthy,
         uncertainty=_result(input_node, "uncertainty"),
         residual=_result(input_node, "residual"),
-        brain_mask=scan.array != 0.0,
-        findings=kept_findings(findings, rejected),
+        brain_mask=(scan.array if healthy is None else healthy) != 0.0,
+        findings=findings,
         profile=_profile(input_node),
         template_from_native=record.template_from_world(world_grid(anomaly_map), is_right_handed(anomaly_map)),
         contrast=_detail(record, "contrast", ContrastGuess),
@@ -58,14 +67,21 @@ def detection_from_scene(input_node: VolumeNode, findings: Findings, rejected: f
         components=_components(input_node),
         structures=kept.structures,
         structures_source=kept.source,
+        prior=stored_prior(input_node, record),
     )
 
 
-def kept_findings(findings: Findings, rejected: frozenset[int]) -> Findings:
-    """The findings without the rejected ones; the others keep their numbers."""
-    table = tuple(finding for finding in findings.table if finding.id not in rejected)
-    labels = np.where(kept_mask(findings, rejected), findings.labels, 0).astype(np.int32)
-    return Findings(labels, table, findings.threshold, findings.minimum_mm3)
+def stored_prior(input_node: VolumeNode, record: RunRecord) -> PriorDate | None:
+    """The earlier date of a result, None where there is none or the user has deleted a part of it."""
+    facts, nodes = record.prior, {name: result_node(input_node, prior_role(name)) for name in PRIOR_VOLUMES}
+    if facts is None or any(node is None or node.GetImageData() is None for node in nodes.values()):
+        return None
+    return PriorDate(
+        name=str(facts["name"]),
+        smallest_ml=float(facts["smallest_ml"]),
+        before_from_now=np.asarray(facts["before_from_now"]),
+        **{name: np.asarray(voxels(node), dtype=np.float32) for name, node in nodes.items()},
+    )
 
 
 def _detail(record: RunRecord, name: str, kind: Any) -> Any:

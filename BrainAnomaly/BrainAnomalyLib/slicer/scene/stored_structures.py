@@ -11,9 +11,9 @@ import numpy as np
 
 from ...io.geometry import Array
 from ...regions.naming import Regions
-from .links import PREFIX, VolumeNode
+from .nodes.links import PREFIX, VolumeNode
+from .nodes.scene_volumes import is_right_handed, world_grid
 from .run_record import RunRecord
-from .scene_volumes import is_right_handed, world_grid
 
 STRUCTURES_ATTRIBUTE = PREFIX + "structures"
 

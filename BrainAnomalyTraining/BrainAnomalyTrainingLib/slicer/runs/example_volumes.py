@@ -11,8 +11,8 @@ from slicer.i18n import tr as _
 
 from BrainAnomalyLib.errors import ScanError
 from BrainAnomalyLib.io.geometry import Affine, FloatArray
-from BrainAnomalyLib.slicer.scene.color_table import show_as_gray
-from BrainAnomalyLib.slicer.scene.links import Scene, VolumeNode, batch, nodes_of_class
+from BrainAnomalyLib.slicer.scene.nodes.color_table import show_as_gray
+from BrainAnomalyLib.slicer.scene.nodes.links import Scene, VolumeNode, batch, nodes_of_class
 
 from .loss_plot import ROLE_ATTRIBUTE
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import slicer
 
-from BrainAnomalyLib.slicer.scene.links import (
+from BrainAnomalyLib.slicer.scene.nodes.links import (
     Node,
     PlotChartNode,
     PlotSeriesNode,
@@ -15,7 +15,7 @@ from BrainAnomalyLib.slicer.scene.links import (
     batch,
     nodes_of_class,
 )
-from BrainAnomalyLib.slicer.scene.typed_table import Column, write_table
+from BrainAnomalyLib.slicer.scene.nodes.typed_table import Column, write_table
 
 ROLE_ATTRIBUTE = "BrainAnomalyTraining.role"
 STEP, LOSS = "step", "loss"

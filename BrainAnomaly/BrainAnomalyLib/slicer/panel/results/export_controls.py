@@ -13,14 +13,14 @@ from slicer.i18n import tr as _
 
 from ....errors import OutputError
 from ....output.formats import FORMATS
-from ...scene.links import VolumeNode
 from ...scene.logic import BrainAnomalySceneLogic
+from ...scene.nodes.links import VolumeNode
 from ..common.connections import Connections
 from ..common.messages import Messages, show_text
 from ..common.parameters import BrainAnomalyParameterNode
-from .export_files import export_csv, export_format, export_volumes, is_from_dicom
+from .export_files import export_csv, export_format, export_json, export_volumes, is_from_dicom
 
-_BUTTONS = ("exportNiftiButton", "exportNrrdButton", "exportCsvButton")
+_BUTTONS = ("exportNiftiButton", "exportNrrdButton", "exportCsvButton", "exportJsonButton")
 _COLUMNS = 2
 
 
@@ -35,6 +35,7 @@ class ExportControls:
         connections.of(ui.exportNiftiButton).connect("clicked()", self.onNifti)
         connections.of(ui.exportNrrdButton).connect("clicked()", self.onNrrd)
         connections.of(ui.exportCsvButton).connect("clicked()", self.onCsv)
+        connections.of(ui.exportJsonButton).connect("clicked()", self.onJson)
         self.formats = {name: self._button(name, place) for place, name in enumerate(FORMATS, len(_BUTTONS))}
 
     def setParameters(self, parameters: BrainAnomalyParameterNode | None) -> None:
@@ -70,15 +71,17 @@ class ExportControls:
 
     def onCsv(self) -> None:
         """The findings as a table."""
-        self._export(self._csv)
+        self._export(lambda node, folder: [export_csv(self._logic.detection(node), folder)])
+
+    def onJson(self) -> None:
+        """Findings and settings for programs."""
+        self._export(lambda node, folder: [export_json(self._logic.detection(node), folder)])
 
     def onFormat(self, name: str) -> None:
         """A format of ``output.formats``."""
 
         def write(node: VolumeNode, folder: Path) -> list[Path]:
-            rejected = len(self._logic.rejected(node))
-            record = self._logic.record(node)
-            return [export_format(name, self._logic.detection(node), rejected, node, record, folder)]
+            return [export_format(name, self._logic.detection(node), node, self._logic.record(node), folder)]
 
         self._export(write)
 
@@ -88,10 +91,6 @@ class ExportControls:
         self._ui.exportButtons.layout().addWidget(button, place // _COLUMNS, place % _COLUMNS)
         self._connections.of(button).connect("clicked()", partial(self.onFormat, name))
         return button
-
-    def _csv(self, node: VolumeNode, folder: Path) -> list[Path]:
-        findings = self._logic.findings(node)
-        return [export_csv(findings, self._logic.rejected(node, findings), node.GetName(), folder)]
 
     def _export(self, write: Callable[[VolumeNode, Path], Sequence[Path]]) -> None:
         """Write into the chosen folder and say what was written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import tempfile
 from dataclasses import replace
@@ -13,21 +14,23 @@ import slicer
 
 from ....detection import Detection
 from ....errors import OutputError, ScanError
-from ....findings.table import Findings
 from ....io.geometry import Grid
 from ....io.volumes import write_volume
-from ....output.folder import volumes_of
+from ....output.folder import summary, volumes_of
 from ....output.formats import FORMATS, write_formats
 from ....output.origin import Origin, Words
-from ...scene.links import VolumeNode
+from ....output.whole_file import whole_file
+from ...scene.nodes.links import VolumeNode
+from ...scene.nodes.scene_volumes import local_affine
 from ...scene.run_record import RunRecord
-from ...scene.scene_volumes import local_affine
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
 _CSV_HEADER = (
-    *("id", "volume_ml", "peak", "mean", "side", "region", "tissue", "place", "looks", "review"),
+    *("id", "volume_ml", "peak", "mean", "side", "region", "tissue", "place", "looks", "review", "comment"),
+    *("contrasts", "change", "prior_ml", "change_ml", "change_percent"),
     *("centroid_r", "centroid_a", "centroid_s", "template_x", "template_y", "template_z"),
 )
+_CSV_PLACES = -6
 # The scene keeps no brain mask, the absolute residual is that without its sign, and structures only name regions.
 _NOT_EXPORTED = ("brain_mask", "residual_absolute", "structures")
 
@@ -50,35 +53,37 @@ def export_volumes(detection: Detection, folder: Path, extension: str) -> list[P
         raise _not_written(folder, error) from error
 
 
-def export_csv(findings: Findings, rejected: frozenset[int], scan_name: str, folder: Path) -> Path:
+def export_csv(detection: Detection, folder: Path) -> Path:
     """Write all findings, the rejected ones marked, as ``<scan>_findings.csv``. Raises OutputError."""
-    path = folder / f"{file_stem(scan_name)}_findings.csv"
-    try:
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
-            fresh = Path(scratch, path.name)
-            with fresh.open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream)
-                writer.writerow(_CSV_HEADER)
-                for row in findings.table:
-                    review = "rejected" if row.id in rejected else "kept"
-                    measures = (row.id, row.volume_ml, row.peak, row.mean)
-                    words = (row.side, row.region, row.tissue, row.place, row.looks, review)
-                    writer.writerow((*measures, *words, *row.centroid_ras, *row.centroid_template))
-            return fresh.replace(path)
-    except OSError as error:
-        raise _not_written(folder, error) from error
+    path = folder / f"{file_stem(detection.scan.name)}_findings.csv"
+    with whole_file(path, f"The table '{path}'") as fresh, fresh.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(_CSV_HEADER)
+        for row in detection.findings.table:
+            named = (getattr(row, name) for name in _CSV_HEADER[:_CSV_PLACES])
+            cells = ("" if value is None else value for value in named)
+            writer.writerow((*cells, *row.centroid_ras, *row.centroid_template))
+    return path
 
 
-def export_format(
-    name: str, detection: Detection, rejected: int, input_node: VolumeNode, record: RunRecord, folder: Path
-) -> Path:
+def export_json(detection: Detection, folder: Path) -> Path:
+    """Write findings, settings and provenance as ``<scan>_findings.json``. Raises OutputError."""
+    path = folder / f"{file_stem(detection.scan.name)}_findings.json"
+    with whole_file(path, f"The file '{path}'") as fresh:
+        fresh.write_text(json.dumps(summary(detection), indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def export_format(name: str, detection: Detection, input_node: VolumeNode, record: RunRecord, folder: Path) -> Path:
     """Write the result in a format of ``output.formats`` as ``<scan>_<its files>``. Raises BrainAnomalyError."""
     images = dicom_files(input_node) if FORMATS[name].needs_dicom else None
     grid = Grid(detection.scan.grid.shape, local_affine(input_node))
-    origin = Origin(None, images, grid, Words(rejected=rejected), record.algorithm_name)
+    origin = Origin(None, images, grid, Words(), record.algorithm_name)
     stem = file_stem(detection.scan.name)
-    # The scene keeps no brain mask: without one the pictures show the whole head.
-    whole = replace(detection, brain_mask=np.ones_like(detection.brain_mask))
+    whole = detection
+    if detection.pseudo_healthy is None:
+        # Nothing in the scene says where the brain is: the pictures show the whole head.
+        whole = replace(detection, brain_mask=np.ones_like(detection.brain_mask))
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
             write_formats(whole, Path(scratch), (name,), origin)

@@ -10,8 +10,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from ....findings.table import Finding, Findings
-from ...scene.links import VolumeNode
 from ...scene.logic import BrainAnomalySceneLogic
+from ...scene.nodes.links import VolumeNode
 from ...scene.unit_words import short_unit, unit_meaning
 from ..common.connections import Connections
 from ..common.messages import Messages, show_text

@@ -7,7 +7,7 @@ from typing import Any
 import qt
 import slicer
 
-from ...scene.links import Node, VolumeNode, nodes_of_class
+from ...scene.nodes.links import Node, VolumeNode, nodes_of_class
 from ..common.connections import Connections
 
 # Numbers of own layouts, far from those of Slicer and of other extensions.

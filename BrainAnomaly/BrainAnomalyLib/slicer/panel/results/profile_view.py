@@ -11,11 +11,11 @@ import slicer
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
-from ...scene.color_table import heat_colors
-from ...scene.links import VolumeNode
 from ...scene.logic import BrainAnomalySceneLogic
+from ...scene.nodes.color_table import heat_colors
+from ...scene.nodes.links import VolumeNode
+from ...scene.nodes.scene_volumes import is_right_handed, world_grid
 from ...scene.profile_plot import NORMALITY, POSITION, RELATIVE
-from ...scene.scene_volumes import is_right_handed, world_grid
 from ..common.connections import Connections
 
 _STRIP_HEIGHT = 24

@@ -8,8 +8,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ...scene.links import VolumeNode, nodes_of_class
 from ...scene.logic import BrainAnomalySceneLogic
+from ...scene.nodes.links import VolumeNode, nodes_of_class
 from ...scene.run_record import RunRecord
 from ...scene.unit_words import short_unit, unit_meaning
 from ..common.connections import Connections

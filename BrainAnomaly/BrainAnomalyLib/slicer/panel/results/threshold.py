@@ -9,8 +9,8 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ....findings.table import Findings
-from ...scene.links import VolumeNode
 from ...scene.logic import BrainAnomalySceneLogic
+from ...scene.nodes.links import VolumeNode
 from ...scene.presets import RATES, healthy_share
 from ...scene.run_record import RunRecord
 from ...scene.unit_words import short_unit, unit_meaning

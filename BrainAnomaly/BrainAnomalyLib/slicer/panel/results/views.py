@@ -9,9 +9,9 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ...scene.color_table import legend_of
-from ...scene.links import Node, VolumeNode, nodes_of_class
 from ...scene.logic import BrainAnomalySceneLogic, DetectionNodes
+from ...scene.nodes.color_table import legend_of
+from ...scene.nodes.links import Node, VolumeNode, nodes_of_class
 from ..common.connections import Connections
 from ..common.messages import Messages
 from .layouts import Layouts, composites_shown

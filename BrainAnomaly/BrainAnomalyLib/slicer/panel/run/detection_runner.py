@@ -15,8 +15,8 @@ import qt
 from slicer.i18n import tr as _
 
 from ....service.jobs import InternalError, in_plain_words
-from ...scene.links import VolumeNode
 from ...scene.logic import BrainAnomalySceneLogic
+from ...scene.nodes.links import VolumeNode
 from .submission import Request, Submission
 from .worker_process import Failed, Finished, Report, Stage, WorkerProcess
 

@@ -10,8 +10,8 @@ from vtk.util import numpy_support
 from ....errors import ScanError
 from ....io.geometry import Affine, MaskArray, inverse
 from ....io.volumes import checked_mask
-from ...scene.links import Node, VolumeNode
-from ...scene.scene_volumes import scan_from_node, voxels, world_from_local, world_grid
+from ...scene.nodes.links import Node, VolumeNode
+from ...scene.nodes.scene_volumes import scan_from_node, voxels, world_from_local, world_grid
 
 
 def mask_on(node: Node, input_node: VolumeNode) -> MaskArray:

@@ -12,8 +12,8 @@ from ....errors import DependencyError, OutputError
 from ....io.geometry import Array, Grid, MaskArray, to_image
 from ....io.volumes import Contrast
 from ....output.folder import read_results
-from ...scene.links import VolumeNode
-from ...scene.scene_volumes import scan_from_node
+from ...scene.nodes.links import VolumeNode
+from ...scene.nodes.scene_volumes import scan_from_node
 
 _PREFIX = "brain-anomaly-run-"
 

@@ -44,6 +44,14 @@ RESULT_KINDS: dict[str, tuple[str, str]] = {
 
 # A map that a combined one is made of has this and its name as its role, whatever a detector calls it.
 _COMPONENT = "component."
+# A volume of an earlier date has this and its field of ``findings.changes.PriorDate`` as its role.
+_PRIOR = "prior."
+PRIOR_VOLUMES = {
+    "scan": "earlier date",
+    "anomaly": "earlier anomaly map",
+    "growth": "change",
+    "difference": "subtraction",
+}
 
 
 def result_node(input_node: VolumeNode, role: str) -> Node | None:
@@ -66,22 +74,34 @@ def component_names(input_node: VolumeNode) -> list[str]:
     return [name for name in names if result_node(input_node, component_role(name)) is not None]
 
 
+def prior_role(name: str) -> str:
+    """The role of a volume of an earlier date; ``name`` is one of ``PRIOR_VOLUMES``."""
+    return f"{_PRIOR}{name}"
+
+
 def result_roles(input_node: VolumeNode) -> list[str]:
     """Every role that a result of this input may have."""
-    return [*RESULT_KINDS, *map(component_role, component_names(input_node))]
+    return [*RESULT_KINDS, *map(component_role, component_names(input_node)), *map(prior_role, PRIOR_VOLUMES)]
 
 
 def ensure_node(input_node: VolumeNode, role: str) -> Node:
     """The result node in that role, created and linked if it is not there. A name given by the user stays."""
     node = result_node(input_node, role)
     if node is None:
-        class_name, words = RESULT_KINDS.get(role, (_VOLUME, f"{role.removeprefix(_COMPONENT)} map".replace("_", " ")))
+        class_name, words = RESULT_KINDS.get(role, (_VOLUME, _words(role)))
         scene = input_node.GetScene()
         name = scene.GenerateUniqueName(f"{input_node.GetName()} {words}")
         node = scene.AddNewNodeByClass(class_name, name)
         input_node.SetNodeReferenceID(PREFIX + role, node.GetID())
         node.SetNodeReferenceID(INPUT_ROLE, input_node.GetID())
     return node
+
+
+def _words(role: str) -> str:
+    """What follows the input's name in that of a volume that is none of ``RESULT_KINDS``."""
+    if role.startswith(_PRIOR):
+        return PRIOR_VOLUMES[role.removeprefix(_PRIOR)]
+    return f"{role.removeprefix(_COMPONENT)} map".replace("_", " ")
 
 
 def is_result(node: Node) -> bool:

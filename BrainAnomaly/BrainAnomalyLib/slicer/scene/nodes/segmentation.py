@@ -10,7 +10,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util import numpy_support
 
-from ...io.geometry import Affine, MaskArray
+from ....io.geometry import Affine, MaskArray
 from .links import SegmentationNode, VolumeNode, mark_companion
 from .scene_volumes import local_affine
 

@@ -1,4 +1,7 @@
-"""The heat colors of the anomaly map: own color table, absolute scale, threshold display and color legend."""
+"""The colors of maps: own color tables, absolute scale, threshold display and color legend.
+
+Heat colors say how anomalous a voxel is; those of differences are blue below 0, red above, and clear about it.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,14 @@ from .links import (
 )
 
 COLOR_TABLE_ATTRIBUTE = PREFIX + "color_table"
+HEAT, DIFFERENCE = "heat", "difference"
+_NAMES = {HEAT: "Brain anomaly heat", DIFFERENCE: "Brain anomaly difference"}
 _COLORS = 256
 # Black, red, yellow, white: the way a heated body changes.
 _HEAT_CORNERS = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+# Below and above 0, from the end of the clear part to the end of the scale: the blue and the red of a map in either.
+_BELOW = np.array([[0.0, 0.2, 0.9], [0.6, 0.95, 1.0]])
+_ABOVE = np.array([[0.85, 0.0, 0.0], [1.0, 0.9, 0.3]])
 # Luminance of linear sRGB primaries (IEC 61966-2-1).
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 # Maps that are a fraction end at 1; others are shown up to this multiple of the detector's own threshold.
@@ -46,38 +54,58 @@ def heat_colors(count: int = _COLORS) -> NDArray[np.float64]:
     return np.stack([np.interp(even, lightness, path[:, channel]) for channel in range(3)], axis=1)
 
 
+def difference_colors(count: int = _COLORS) -> NDArray[np.float64]:
+    """``count`` RGBA rows from blue to red, evenly from -1 to 1; clear up to a third of the way, where others begin."""
+    places = np.linspace(-1.0, 1.0, count)
+    share = np.clip((np.abs(places) * _THRESHOLDS_SHOWN - 1.0) / (_THRESHOLDS_SHOWN - 1.0), 0.0, 1.0)[:, None]
+    below, above = (ends[0] + share * (ends[1] - ends[0]) for ends in (_BELOW, _ABOVE))
+    colors = np.where(places[:, None] < 0.0, below, above)
+    return np.column_stack([colors, np.abs(places) * _THRESHOLDS_SHOWN > 1.0])
+
+
 def display_maximum(unit: str, default_threshold: float) -> float:
     """The value shown in white. It depends on the detector alone, so that colors compare between scans."""
     return _UNIT_MAXIMUM.get(unit, _THRESHOLDS_SHOWN * max(default_threshold, 1e-6))
 
 
-def heat_color_node(scene: Scene) -> ColorNode:
-    """The scene's heat color table, made if it is not there; all anomaly maps of a scene share it."""
-    return _existing_color_node(scene) or _new_color_node(scene)
+def map_color_node(scene: Scene, kind: str = HEAT) -> ColorNode:
+    """The scene's table of ``HEAT`` or ``DIFFERENCE`` colors, made if it is not there; all maps of a scene share it."""
+    return _existing_color_node(scene, kind) or _new_color_node(scene, kind)
 
 
-def remove_color_node_if_unused(scene: Scene) -> None:
-    """Remove the heat color table when no display node uses it any more."""
-    node = _existing_color_node(scene)
-    if node is None:
-        return
-    if all(display.GetColorNodeID() != node.GetID() for display in nodes_of_class(scene, "vtkMRMLDisplayNode")):
-        remove_with_companions(node)
+def remove_color_nodes_if_unused(scene: Scene) -> None:
+    """Remove the color tables that no display node uses any more."""
+    used = {display.GetColorNodeID() for display in nodes_of_class(scene, "vtkMRMLDisplayNode")}
+    for kind in _NAMES:
+        node = _existing_color_node(scene, kind)
+        if node is not None and node.GetID() not in used:
+            remove_with_companions(node)
 
 
 def show_as_heat(node: VolumeNode, threshold: float, maximum: float, title: str) -> None:
     """Show an anomaly map in heat colors from 0 to ``maximum``, transparent up to ``threshold``, with a legend."""
+    _show_in_colors(node, HEAT, 0.0, maximum)
+    show_above(node, threshold, maximum)
+    _show_legend(node, title)
+
+
+def show_as_difference(node: VolumeNode, maximum: float, title: str) -> None:
+    """Show a signed map in blue and red from -``maximum`` to ``maximum``, clear up to a third of it, with a legend."""
+    _show_in_colors(node, DIFFERENCE, -maximum, maximum)
+    node.GetScalarVolumeDisplayNode().ApplyThresholdOff()
+    _show_legend(node, title)
+
+
+def _show_in_colors(node: VolumeNode, kind: str, low: float, high: float) -> None:
     if node.GetScalarVolumeDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     display = node.GetScalarVolumeDisplayNode()
     mark_companion(display)
     with slicer.util.NodeModify(display):
-        display.SetAndObserveColorNodeID(heat_color_node(node.GetScene()).GetID())
+        display.SetAndObserveColorNodeID(map_color_node(node.GetScene(), kind).GetID())
         display.AutoWindowLevelOff()
-        display.SetWindowLevelMinMax(0.0, maximum)
+        display.SetWindowLevelMinMax(low, high)
         display.SetInterpolate(False)
-    show_above(node, threshold, maximum)
-    _show_legend(node, title)
 
 
 def show_above(node: VolumeNode, threshold: float, maximum: float) -> None:
@@ -137,22 +165,23 @@ def _color_logic() -> Any:
     return getattr(slicer, "vtkSlicerColorLogic", None) or slicer.modules.colors.logic()
 
 
-def _existing_color_node(scene: Scene) -> ColorNode | None:
+def _existing_color_node(scene: Scene, kind: str) -> ColorNode | None:
     tables = nodes_of_class(scene, "vtkMRMLColorTableNode")
-    return next((node for node in tables if node.GetAttribute(COLOR_TABLE_ATTRIBUTE)), None)
+    return next((node for node in tables if node.GetAttribute(COLOR_TABLE_ATTRIBUTE) == kind), None)
 
 
-def _new_color_node(scene: Scene) -> ColorNode:
+def _new_color_node(scene: Scene, kind: str) -> ColorNode:
+    colors = difference_colors() if kind == DIFFERENCE else np.column_stack([heat_colors(), np.ones(_COLORS)])
     with batch(scene):
-        node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", scene.GenerateUniqueName("Brain anomaly heat"))
-        node.SetAttribute(COLOR_TABLE_ATTRIBUTE, "1")
+        node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", scene.GenerateUniqueName(_NAMES[kind]))
+        node.SetAttribute(COLOR_TABLE_ATTRIBUTE, kind)
         node.SetAttribute("Category", "Brain Anomaly")
         node.SetTypeToUser()
         # Told once: every selector of the application looks at the scene again for each change of a node.
         with slicer.util.NodeModify(node):
             node.SetNumberOfColors(_COLORS)
-            for index, (red, green, blue) in enumerate(heat_colors()):
-                node.SetColor(index, f"heat {index}", float(red), float(green), float(blue), 1.0)
+            for index, color in enumerate(colors):
+                node.SetColor(index, f"{kind} {index}", *map(float, color))
     return node
 
 

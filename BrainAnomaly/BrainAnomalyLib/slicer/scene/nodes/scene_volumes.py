@@ -12,9 +12,9 @@ import numpy as np
 import slicer
 import vtk
 
-from ...errors import ScanError
-from ...io.geometry import Affine, Array, FloatArray, Grid
-from ...io.volumes import Contrast, Scan, checked_scan
+from ....errors import ScanError
+from ....io.geometry import Affine, Array, FloatArray, Grid
+from ....io.volumes import Contrast, Scan, checked_scan
 from .links import VolumeNode, is_result
 
 
