@@ -94,11 +94,11 @@ with installed() as host:
 def test_stage_fraction_and_time_left_are_said(panel):
     from BrainAnomalyLib.slicer.panel.run.detection_runner import RunProgress
 
-    panel.panel.onProgress(RunProgress("scan", 1, 1, "Aligning with the template", 0.25, 41.0))
+    panel.panel.onProgress(RunProgress("Aligning with the template", 0.25, 41.0))
     assert panel.ui.stageLabel.text == "Aligning with the template, 25%, about 41 s left"
     assert panel.ui.progressBar.value == 250
-    panel.panel.onProgress(RunProgress("FLAIR", 2, 3, "Reading the scan", 0.5, None))
-    assert panel.ui.stageLabel.text == "Scan 2 of 3, FLAIR: Reading the scan, 50%"
+    panel.panel.onProgress(RunProgress("Reading the scan", 0.5, None))
+    assert panel.ui.stageLabel.text == "Reading the scan, 50%"
 
 
 def test_the_button_says_why_it_is_off(panel):
@@ -126,21 +126,15 @@ def test_a_crash_is_said_in_plain_words_and_the_next_run_finds_the_lesion(host, 
     assert left_behind(temporary, "run") == []
 
     other = add_volume(brain()[::-1], "another scan")
-    panel.ui.furtherSelector1.setCurrentNode(add_volume(np.zeros((9, 9, 9), dtype=np.float32), "no brain"))
-    panel.ui.furtherSelector2.setCurrentNode(add_volume((brain() > 0.0).astype(np.float32), "Ömer's mask"))
     host.click(panel.ui.detectButton)
     wait_for_stage(host, panel, DRIFT)
-    assert "Scan 1 of 3, Müller FLAIR" in panel.ui.stageLabel.text
     node.SetName("renamed")
     panel.ui.maskSelector.setCurrentNode(None)
     panel.ui.inputSelector.setCurrentNode(other)
     wait_for_end(host, panel)
     assert panel.logic.hasAnomalyMap(node)
     assert not panel.logic.hasAnomalyMap(other)
-    first, *others = panel.ui.messageLabel.text.splitlines()
-    assert first.startswith("1 finding, ")
-    assert "'no brain' has the same value everywhere." in others[0]
-    assert others[1].startswith("'Ömer's mask' has two values only")
+    assert panel.ui.messageLabel.text.startswith("1 finding, ")
     assert not panel.panel.runner._timer.active
     (finding,) = panel.logic.sceneLogic.findings(node).table
     expected = np.asarray(LESION_CENTER)
@@ -182,16 +176,14 @@ def test_closing_the_scene_ends_the_run_and_its_process(host, panel, temporary):
     assert panel.ui.detectButton.enabled
 
 
-def test_a_deleted_volume_ends_its_run_and_the_queue_goes_on(host, panel, temporary):
+def test_a_deleted_volume_ends_its_run(host, panel, temporary):
     node = ready(host, panel)
-    panel.ui.furtherSelector1.setCurrentNode(add_volume(np.zeros((9, 9, 9), dtype=np.float32), "no brain"))
     host.click(panel.ui.detectButton)
     wait_for_stage(host, panel, DRIFT)
     slicer.mrmlScene.RemoveNode(node)
     wait_for_end(host, panel)
     log = panel.ui.logTextEdit.toPlainText()
     assert "'Müller FLAIR' was removed from the scene" in log
-    assert "'no brain' has the same value everywhere" in log
     assert slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
     assert left_behind(temporary, "run") == []
 

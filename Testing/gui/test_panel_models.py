@@ -70,23 +70,8 @@ class TestChooser:
         host.choose(panel.ui.modelComboBox, next(text for text in texts if text.startswith("Denoising")))
         assert panel.panel.parameters.modelKey == "denoising"
         panel.ui.inputSelector.setCurrentNode(add_brain())
-        (request,) = panel.panel.inputs.requests(*panel.panel.models.engine_choice())
+        request = panel.panel.inputs.request(*panel.panel.models.engine_choice())
         assert (request.detector, request.package) == (None, EMBEDDED)
-
-    def test_further_volumes_get_what_suits_their_contrast(self, host, panel):
-        texts = entries(panel.ui.modelComboBox)
-        host.choose(panel.ui.modelComboBox, next(text for text in texts if text.startswith("Gray-matter")))
-        host.choose(panel.ui.contrastComboBox, "FLAIR")
-        first, second = add_brain("first"), add_brain("second")
-        panel.ui.inputSelector.setCurrentNode(first)
-        panel.ui.furtherSelector1.setCurrentNode(second)
-        panel.ui.furtherSelector2.setCurrentNode(second)
-        panel.ui.furtherSelector3.setCurrentNode(first)
-        requests = panel.panel.inputs.requests(*panel.panel.models.engine_choice())
-        assert [(one.name, one.detector, one.contrast) for one in requests] == [
-            ("first", "tissue", "FLAIR"),
-            ("second", None, "unknown"),
-        ]
 
     def test_a_broken_model_is_listed_and_cannot_start(self, host, models):
         shutil.copytree(EMBEDDED, models / "broken")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import slicer
 from panel_cases import add_brain, add_mask, real_detection, slice_centers, with_result
+from scene_cases import examined, followed_up
 
 WIDEST = 400
 LONG_NAME = "sub-01_ses-20240101_acq-3D_run-02_FLAIR_space-MNI152_desc-brain_extracted"
@@ -55,7 +56,7 @@ class TestWidth:
         from BrainAnomalyLib.slicer.panel.run.detection_runner import RunProgress
 
         panel.panel.run.showRunning()
-        panel.panel.onProgress(RunProgress(LONG_NAME, 1, 2, "Correcting the intensity drift", 0.4, 4000.0))
+        panel.panel.onProgress(RunProgress("Correcting the intensity drift", 0.4, 4000.0))
         assert_fits(host, panel)
 
     def test_the_detection_panel_with_a_result_an_export_and_every_model(self, host, panel):
@@ -80,6 +81,24 @@ class TestWidth:
             assert_fits(host, panel)
         host.click(panel.ui.verifyModelButton)
         assert "SHA-256" in panel.ui.manageLabel.text
+        assert_fits(host, panel)
+
+    def test_the_detection_panel_with_several_contrasts_and_an_earlier_date(self, host, panel):
+        made = followed_up(examined(real_detection()))
+        node = with_result(panel, LONG_NAME, made)
+        for number in (1, 2, 3):
+            getattr(panel.ui, f"furtherSelector{number}").setCurrentNode(add_brain(f"{LONG_NAME} {number}"))
+            host.choose(getattr(panel.ui, f"furtherContrastComboBox{number}"), "FLAIR")
+        panel.ui.priorFolderEdit.currentPath = LONG_PATH
+        panel.logic.sceneLogic.setComment(node, 1, "A comment that is longer than any line of a table. " * 3)
+        panel.panel.results.refresh(node)
+        open_all(host, panel)
+        host.show(panel, WIDEST)
+        assert_fits(host, panel)
+        assert LONG_PATH in panel.ui.modelSentenceLabel.text
+        panel.ui.priorSelector.setCurrentNode(add_brain(f"{LONG_NAME} earlier"))
+        panel.ui.priorFolderEdit.currentPath = ""
+        assert "Several contrasts are compared with" in panel.ui.modelSentenceLabel.text
         assert_fits(host, panel)
 
     def test_the_training_panel(self, host, tmp_path):

@@ -122,8 +122,12 @@ def detection_of(node, reconstructs=True, threshold=3.0, minimum_mm3=20.0, anoma
 
 
 def examination_of(node):
-    """Three contrasts: the FLAIR is bright at both findings, the T1w dark at the first, the T2w shows nothing."""
-    made = detection_of(node)
+    """``examined`` of ``detection_of``."""
+    return examined(detection_of(node))
+
+
+def examined(made):
+    """Three contrasts: the FLAIR is bright at all findings, the T1w dark at the first, the T2w shows nothing."""
     nothing, dark = np.zeros_like(made.anomaly), np.zeros_like(made.anomaly)
     dark[made.findings.labels == 1] = -3.0
     parts = {"FLAIR": made.anomaly, "T2w": nothing, "T1w": dark, "joint": made.anomaly}
@@ -131,7 +135,7 @@ def examination_of(node):
         {"contrast": name, "scan": name, "own_from_first": from_first.tolist(), "detector": {}}
         for name, from_first in {"FLAIR": np.eye(4), "T2w": T2W_FROM_FLAIR, "T1w": T1W_FROM_FLAIR}.items()
     ]
-    detector = {**DETECTOR, "name": "examination", "package": None, "contrasts": contrasts}
+    detector = {**made.detector, "name": "examination", "package": None, "contrasts": contrasts}
     findings = with_contrasts(made.findings, parts)
     return replace(made, components=parts, detector=detector, findings=findings)
 

@@ -25,6 +25,7 @@ from .results.export_controls import ExportControls
 from .results.findings_view import FindingsView
 from .results.profile_view import ProfileView
 from .results.result_choice import ResultChoice
+from .results.review_controls import ReviewControls
 from .results.threshold import ThresholdControls
 from .results.views import Views
 from .run.detection_runner import DetectionRunner, Ending, RunProgress
@@ -55,8 +56,6 @@ class DetectionPanel(VTKObservationMixin):
         self.parameters: Any = None
         self._guiTag: Any = None
         self._refreshed: VolumeNode | None = None
-        self._failures: list[str] = []
-        self._shown_result = False
         ui.noticeLabel.text = RESEARCH_USE
         self.connections = Connections()
         self.messages = Messages(ui, self.connections)
@@ -69,13 +68,14 @@ class DetectionPanel(VTKObservationMixin):
 
     def _makeControllers(self, requirementsFile: Path) -> None:
         ui, logic, messages, connections = self.ui, self._logic, self.messages, self.connections
-        self.inputs = Inputs(ui, connections, self.update)
+        self.inputs = Inputs(ui, logic, connections, self.update)
         self.start = ExampleStart(ui, messages, connections)
         self.models = ModelChooser(ui, connections, self.update)
         self.manager = ModelManager(ui, messages, connections, self.models.refresh)
         self.run = RunControls(ui)
         self.views = Views(ui, logic, messages, connections)
-        self.findings = FindingsView(ui, logic, messages, connections, self.onReviewed)
+        self.review = ReviewControls(ui, logic, messages, connections, self.onReviewed)
+        self.findings = FindingsView(ui, logic, messages, connections, self.review.keep, self.review.choose)
         self.profile = ProfileView(ui, logic, connections, self.views.showPlot)
         self.threshold = ThresholdControls(ui, logic, messages, connections, self.onCut)
         self.export = ExportControls(ui, logic, messages, connections)
@@ -124,9 +124,11 @@ class DetectionPanel(VTKObservationMixin):
         self.connections.close()
 
     def update(self) -> None:
-        """Let the button say whether detection can start."""
+        """Let the button say whether detection can start, and the line above it what will run or why it cannot."""
+        count, problem = self.inputs.count(), self.inputs.problem()
+        self.models.sayWhichRuns(count, problem if count else "")
         if not self.runner.running:
-            self.run.showIdle(self.inputs.problem() or self.models.problem())
+            self.run.showIdle(problem or self.models.problem())
 
     def onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
         """Something was chosen; another scan brings its result with it."""
@@ -138,7 +140,6 @@ class DetectionPanel(VTKObservationMixin):
                 self._refreshed = chosen
                 self.messages.say("")
                 self.results.refresh(chosen)
-            self.models.sayWhichRuns()
             self.update()
 
     def onDetectOrCancel(self) -> None:
@@ -148,48 +149,40 @@ class DetectionPanel(VTKObservationMixin):
                 self.run.showCancelling()
                 self.runner.cancel()
                 return
-            requests = self.inputs.requests(*self.models.engine_choice())
-            self._failures, self._shown_result = [], False
-            self.run.showRunning()
-            self.runner.start(requests)
+            request = self.inputs.request(*self.models.engine_choice())
+            if request is not None:
+                self.run.showRunning()
+                with slicer.util.WaitCursor():
+                    self.runner.start(request)
 
     def onProgress(self, progress: RunProgress) -> None:
         """The run went on."""
         self.run.showProgress(progress)
 
-    def onVolumeEnded(self, node: VolumeNode, ending: Ending, sentence: str, details: str) -> None:
-        """One volume is through: show its result or say why there is none."""
+    def onRunEnded(self, node: VolumeNode, ending: Ending, sentence: str, details: str) -> None:
+        """The run is over: show its result or say why there is none."""
+        self.update()
         if ending == "done":
             self.messages.log(_("The result of '{name}' is in the scene.").format(name=node.GetName()))
             with self.messages.plain():
                 self.inputs.hideResults()
                 self.results.refresh(node)
                 self.views.showResult(node)
-                self._shown_result = True
-            return
-        self._failures.append(sentence)
-        self.messages.say(sentence, warns=True)
-        if details:
-            self.messages.log(details)
-
-    def onRunEnded(self) -> None:
-        """All volumes are through."""
-        self.run.showIdle(self.inputs.problem() or self.models.problem())
-        self._sayWhatWasFound()
-        printed = self.runner.worker.log.strip()
-        if printed:
-            self.messages.log(printed)
+                self._sayWhatWasFound()
+        else:
+            self.messages.say(sentence, warns=True)
+        printed = [text for text in (details, self.runner.worker.log.strip()) if text]
+        for text in printed:
+            self.messages.log(text)
 
     def _sayWhatWasFound(self) -> None:
-        """The end of a run in the message line: what was found, and what went wrong."""
-        if not self._shown_result:
-            return
+        """The end of a run in the message line: what was found."""
         found = self.findings.summary()
         if self.findings.jumpToLargest():
             found = _("{summary} The largest is shown.").format(summary=found)
         if self.ui.warningsLabel.text:
             found = _("{summary} Read the warnings below.").format(summary=found)
-        self.messages.say("\n".join([found, *self._failures]), warns=bool(self._failures))
+        self.messages.say(found)
 
     def onResultChosen(self) -> None:
         """Another result is to be shown."""
@@ -197,6 +190,7 @@ class DetectionPanel(VTKObservationMixin):
         with self.messages.plain():
             self.threshold.show(node)
             self.findings.show(node)
+            self.review.show(node, self.findings.chosen)
             self.profile.show(node)
             self.views.show(node)
             self.export.show(node)
@@ -204,10 +198,12 @@ class DetectionPanel(VTKObservationMixin):
     def onCut(self, findings: Findings) -> None:
         """The threshold moved."""
         self.findings.show(self.results.node, findings)
+        self.review.show(self.results.node, self.findings.chosen)
 
     def onReviewed(self) -> None:
-        """A finding was kept or rejected."""
+        """A finding was kept, rejected or commented on, or a step of that was taken back."""
         self.findings.show(self.results.node)
+        self.review.show(self.results.node, self.findings.chosen)
 
     def onNodesChanged(self, caller: Any = None, event: Any = None) -> None:
         """Nodes came or went: what may be chosen, and whether this is a first start."""

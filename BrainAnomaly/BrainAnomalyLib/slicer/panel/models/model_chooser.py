@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from ....detectors.registry import detector_for
 from ....models.store import NO_COHORT, Model, list_models
 from ..common.connections import Connections
-from ..common.messages import show_text
+from ..common.messages import WARNING_STYLE, show_text
 from ..common.parameters import AUTOMATIC, BrainAnomalyParameterNode
 from ..common.plain_words import duration, size
 
@@ -70,9 +70,10 @@ class ModelChooser:
         model = self.chosen()
         return "" if model is None else model.problem
 
-    def sayWhichRuns(self) -> None:
-        """Say in one sentence which model the button will run."""
-        show_text(self._ui.modelSentenceLabel, self._sentence())
+    def sayWhichRuns(self, scans: int = 1, problem: str = "") -> None:
+        """Say in one sentence which model the button will run on so many scans together, or the problem with them."""
+        self._ui.modelSentenceLabel.styleSheet = WARNING_STYLE if problem else ""
+        show_text(self._ui.modelSentenceLabel, problem or self._sentence(scans))
 
     def engine_choice(self) -> tuple[str | None, Path | None]:
         """Detector and package for a run; None where the engine chooses by contrast."""
@@ -92,7 +93,9 @@ class ModelChooser:
         show_text(self._ui.modelDescriptionLabel, self._automatic() if model is None else describe(model))
         self.sayWhichRuns()
 
-    def _sentence(self) -> str:
+    def _sentence(self, scans: int) -> str:
+        if scans > 1:
+            return str(_("{count} scans together, each by the model for its contrast.").format(count=scans))
         model, contrast = self.chosen(), self._parameters.contrast if self._parameters else AUTOMATIC
         if model is not None:
             return str(_("Model: {title}.").format(title=model.title))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import qt
 import slicer
@@ -10,9 +11,19 @@ import slicer
 from ...scene.nodes.links import Node, VolumeNode, nodes_of_class
 from ..common.connections import Connections
 
+
+class Comparison(NamedTuple):
+    """A layout of three linked views: its number, and the name and letter of each view."""
+
+    layout: int
+    views: tuple[tuple[str, str], ...]
+
+
 # Numbers of own layouts, far from those of Slicer and of other extensions.
-THREE_UP = 58401
-_VIEWS = (("BrainAnomalyScan", "S"), ("BrainAnomalyHealthy", "H"), ("BrainAnomalyMap", "A"))
+HEALTHY = Comparison(58401, (("BrainAnomalyScan", "S"), ("BrainAnomalyHealthy", "H"), ("BrainAnomalyMap", "A")))
+DATES = Comparison(58402, (("BrainAnomalyNow", "N"), ("BrainAnomalyEarlier", "E"), ("BrainAnomalyChange", "C")))
+# Background and foreground of a view.
+Layers = tuple[VolumeNode, VolumeNode | None]
 _VIEW_XML = (
     '<item><view class="vtkMRMLSliceNode" singletontag="{tag}">'
     '<property name="orientation" action="default">Axial</property>'
@@ -28,6 +39,8 @@ class Layouts:
 
     def __init__(self, connections: Connections) -> None:
         self._before: int | None = None
+        # ID of the volume that all views are fitted to.
+        self._frame = ""
         self._fitted: dict[str, tuple[int, ...]] = {}
         self._waits: list[int] = []
         self._timer = qt.QTimer()
@@ -35,32 +48,35 @@ class Layouts:
         connections.of(self._timer).connect("timeout()", self._on_settled)
 
     @property
-    def is_three_up(self) -> bool:
-        """Whether the three views side by side are what the layout shows."""
-        return bool(slicer.app.layoutManager().layout == THREE_UP)
+    def comparison(self) -> Comparison | None:
+        """The three views side by side that the layout shows, None for any other layout."""
+        shown = slicer.app.layoutManager().layout
+        return next((one for one in (HEALTHY, DATES) if one.layout == shown), None)
 
-    def shows(self, input_node: VolumeNode) -> bool:
-        """Whether the three views show this scan."""
-        composite = slicer.app.layoutManager().sliceWidget(_VIEWS[0][0]) if self.is_three_up else None
-        return composite is not None and (
-            composite.mrmlSliceCompositeNode().GetBackgroundVolumeID() == input_node.GetID()
+    def shows(self, comparison: Comparison, input_node: VolumeNode) -> bool:
+        """Whether the views of a comparison show this scan."""
+        if self.comparison is not comparison:
+            return False
+        widget = slicer.app.layoutManager().sliceWidget(comparison.views[0][0])
+        return widget is not None and bool(
+            widget.mrmlSliceCompositeNode().GetBackgroundVolumeID() == input_node.GetID()
         )
 
-    def showThreeUp(self, input_node: VolumeNode, healthy: VolumeNode | None, anomaly_map: VolumeNode) -> None:
-        """Scan, expected healthy scan (the map alone where there is none) and map over the scan, linked."""
+    def compare(self, comparison: Comparison, layers: Sequence[Layers]) -> None:
+        """Three linked views with these layers, all with the field of view of the first one's background."""
         manager = slicer.app.layoutManager()
-        if not self.is_three_up:
+        if self.comparison is None:
             self._before = manager.layout
-        _describe(manager.layoutLogic().GetLayoutNode())
-        manager.setLayout(THREE_UP)
-        layers = ((input_node, None), (healthy or anomaly_map, None), (input_node, anomaly_map))
-        for (name, _label), (background, foreground) in zip(_VIEWS, layers, strict=True):
-            _show(manager.sliceWidget(name), background, foreground)
+        _describe(manager.layoutLogic().GetLayoutNode(), comparison)
+        manager.setLayout(comparison.layout)
+        self._frame = layers[0][0].GetID()
+        for (name, _label), (background, foreground) in zip(comparison.views, layers, strict=True):
+            _show(manager.sliceWidget(name), background, foreground, self._frame)
         self._fit_when_settled()
 
     def back(self) -> None:
-        """From the three views to the layout of before; any other layout is the reader's own and stays."""
-        if self.is_three_up:
+        """From three views side by side to the layout of before; any other layout is the reader's own and stays."""
+        if self.comparison is not None:
             slicer.app.layoutManager().setLayout(self._before or slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self._before = None
 
@@ -87,14 +103,15 @@ class Layouts:
 
     def _on_settled(self) -> None:
         """Fit the views whose size has changed since; those that the reader may have zoomed meanwhile stay."""
-        if not self.is_three_up:
+        shown = self.comparison
+        if shown is None:
             return
-        for name, _label in _VIEWS:
+        for name, _label in shown.views:
             widget = slicer.app.layoutManager().sliceWidget(name)
             size = tuple(widget.mrmlSliceNode().GetDimensions())
             if self._fitted.get(name) != size:
                 self._fitted[name] = size
-                _fit(widget)
+                _fit(widget, self._frame)
         if self._waits:
             self._timer.start(self._waits.pop(0))
 
@@ -107,24 +124,29 @@ def composites_shown() -> list[Node]:
     return [composite for composite in composites if composite.GetLayoutName() in names]
 
 
-def _describe(layout_node: Node) -> None:
-    views = "".join(_VIEW_XML.format(tag=tag, label=label) for tag, label in _VIEWS)
-    if not layout_node.IsLayoutDescription(THREE_UP):
-        layout_node.AddLayoutDescription(THREE_UP, f'<layout type="horizontal">{views}</layout>')
+def _describe(layout_node: Node, comparison: Comparison) -> None:
+    views = "".join(_VIEW_XML.format(tag=tag, label=label) for tag, label in comparison.views)
+    if not layout_node.IsLayoutDescription(comparison.layout):
+        layout_node.AddLayoutDescription(comparison.layout, f'<layout type="horizontal">{views}</layout>')
 
 
-def _show(widget: Any, background: VolumeNode, foreground: VolumeNode | None) -> None:
+def _show(widget: Any, background: VolumeNode, foreground: VolumeNode | None, frame: str) -> None:
     """Put volumes into a view and fit it; it is linked last: a linked view would change the others."""
     composite = widget.mrmlSliceCompositeNode()
     composite.SetLinkedControl(False)
     composite.SetBackgroundVolumeID(background.GetID())
     composite.SetForegroundVolumeID(None if foreground is None else foreground.GetID())
-    _fit(widget)
+    _fit(widget, frame)
 
 
-def _fit(widget: Any) -> None:
+def _fit(widget: Any, frame: str) -> None:
+    """Fit a view to the volume of that ID, whatever it shows: what is compared must have one scale."""
     composite = widget.mrmlSliceCompositeNode()
+    background = composite.GetBackgroundVolumeID()
     composite.SetLinkedControl(False)
+    if slicer.mrmlScene.GetNodeByID(frame) is not None:
+        composite.SetBackgroundVolumeID(frame)
     widget.sliceLogic().FitSliceToBackground()
+    composite.SetBackgroundVolumeID(background)
     composite.SetLinkedControl(True)
     composite.SetHotLinkedControl(True)

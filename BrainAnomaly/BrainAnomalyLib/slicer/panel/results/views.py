@@ -12,9 +12,10 @@ from slicer.util import VTKObservationMixin
 from ...scene.logic import BrainAnomalySceneLogic, DetectionNodes
 from ...scene.nodes.color_table import legend_of
 from ...scene.nodes.links import Node, VolumeNode, nodes_of_class
+from ...scene.nodes.placement import PRIOR
 from ..common.connections import Connections
 from ..common.messages import Messages
-from .layouts import Layouts, composites_shown
+from .layouts import DATES, HEALTHY, Layouts, composites_shown
 
 
 class Views(VTKObservationMixin):
@@ -36,6 +37,7 @@ class Views(VTKObservationMixin):
         connections.of(ui.legendCheckBox).connect("toggled(bool)", self.onLegendToggled)
         connections.of(ui.beforeAfterButton).connect("toggled(bool)", self.onBeforeAfter)
         connections.of(ui.show3DButton).connect("toggled(bool)", self.onShow3D)
+        connections.of(ui.showPriorButton).connect("toggled(bool)", self.onShowPrior)
 
     def show(self, node: VolumeNode | None) -> None:
         """Act on the result of ``node`` from now on."""
@@ -51,7 +53,9 @@ class Views(VTKObservationMixin):
         """Show a fresh result in the views, side by side if that is how they are; for the reader who asked for it."""
         self.show(node)
         with self._messages.plain():
-            if self._layouts.is_three_up:
+            if self._layouts.comparison is DATES and self._earlier() is not None:
+                self._compare_dates()
+            elif self._layouts.comparison is not None:
                 self._compare()
             else:
                 self._show_slices()
@@ -87,6 +91,15 @@ class Views(VTKObservationMixin):
                 self._compare()
         self._read_states()
 
+    def onShowPrior(self, wanted: bool) -> None:
+        """Both dates and the subtraction side by side, or the layout from before."""
+        with self._messages.action():
+            if not wanted:
+                self._layouts.back()
+            elif self._node is not None:
+                self._compare_dates()
+        self._read_states()
+
     def onMapChosen(self, index: int) -> None:
         """Another map of this result wherever one of them lies over something."""
         self._put_map(index)
@@ -104,7 +117,7 @@ class Views(VTKObservationMixin):
         chosen = self._chosen_map()
         below = [one.GetID() for one in (self._node, nodes.pseudo_healthy) if one is not None]
         for composite in composites_shown():
-            if shown and chosen is not None and not self._layouts.is_three_up and _background(composite) in below:
+            if shown and chosen is not None and self._layouts.comparison is None and _background(composite) in below:
                 composite.SetForegroundVolumeID(chosen.GetID())
         self._set_opacity(shown)
         self._read_states()
@@ -163,10 +176,29 @@ class Views(VTKObservationMixin):
     def _compare(self) -> None:
         nodes = self._nodes()
         if nodes is not None and self._node is not None:
-            self._layouts.showThreeUp(self._node, nodes.pseudo_healthy, nodes.anomaly_map)
+            beside = nodes.pseudo_healthy or nodes.anomaly_map
+            layers = ((self._node, None), (beside, None), (self._node, nodes.anomaly_map))
+            self._layouts.compare(HEALTHY, layers)
             self._put_map(self._ui.mapComboBox.currentIndex)
             self._set_opacity(True)
             self.onLayoutReady()
+
+    def _compare_dates(self) -> None:
+        """The scan, that of the earlier date laid on it, and the subtraction over the scan."""
+        nodes, earlier = self._nodes(), self._earlier()
+        if nodes is not None and self._node is not None and earlier is not None:
+            subtraction = nodes.prior["difference"]
+            self._layouts.compare(DATES, ((self._node, None), (earlier, None), (self._node, subtraction)))
+            _choose(self._ui.mapComboBox, self._maps().index(subtraction))
+            self._set_opacity(True)
+            self.onLayoutReady()
+
+    def _earlier(self) -> VolumeNode | None:
+        """The scan of the earlier date, or its image in the result; None where there is no subtraction either."""
+        nodes = self._nodes()
+        if self._node is None or nodes is None or "difference" not in nodes.prior:
+            return None
+        return self._logic.otherScans(self._node).get(PRIOR) or nodes.prior.get("scan")
 
     def _observe(self) -> None:
         """Follow the layout and every view; new views come with layouts."""
@@ -219,14 +251,17 @@ class Views(VTKObservationMixin):
 
     def _read_states(self) -> None:
         """Set the buttons by what the scene shows."""
-        nodes, three_up = self._nodes(), self._layouts.is_three_up
+        nodes, three_up = self._nodes(), self._layouts.comparison is not None
         legend = None if nodes is None or nodes.anomaly_map is None else legend_of(nodes.anomaly_map)
         healthy = None if nodes is None or three_up else nodes.pseudo_healthy
         replaced = healthy is not None and any(_background(one) == healthy.GetID() for one in composites_shown())
         _set_checked(self._ui.legendCheckBox, legend is None or bool(legend.GetVisibility()))
         _set_checked(self._ui.show3DButton, nodes is not None and _has_surface(nodes.segmentation))
         _set_checked(self._ui.overlayCheckBox, any(one.GetForegroundOpacity() > 0.0 for one in self._with_map()))
-        _set_checked(self._ui.threeUpButton, self._node is not None and self._layouts.shows(self._node))
+        shown = self._node
+        _set_checked(self._ui.threeUpButton, shown is not None and self._layouts.shows(HEALTHY, shown))
+        _set_checked(self._ui.showPriorButton, shown is not None and self._layouts.shows(DATES, shown))
+        self._ui.showPriorButton.visible = self._earlier() is not None
         button = self._ui.beforeAfterButton
         _set_checked(button, replaced)
         button.text = _("Show scan") if replaced else _("Show expected healthy")
@@ -237,13 +272,20 @@ class Views(VTKObservationMixin):
 def map_names(nodes: DetectionNodes) -> list[str]:
     """What to call the maps of a result, in the order of ``DetectionNodes.maps``."""
     whole = [] if nodes.anomaly_map is None else [str(_("Anomaly map"))]
-    return [*whole, *(name.replace("_", " ") for name in nodes.components)]
+    difference = [str(_("Subtraction"))] if "difference" in nodes.prior else []
+    return [*whole, *(name.replace("_", " ") for name in nodes.components), *difference]
 
 
 def _before_after_text(possible: bool, three_up: bool) -> str:
     if possible:
         return str(_("Change between the scan and how it would be expected to look if it were healthy."))
     return str(_("Both are shown side by side.") if three_up else _("This result has no expected healthy scan."))
+
+
+def _choose(box: Any, index: int) -> None:
+    wasBlocked = box.blockSignals(True)
+    box.currentIndex = index
+    box.blockSignals(wasBlocked)
 
 
 def _set_checked(widget: Any, state: bool) -> None:

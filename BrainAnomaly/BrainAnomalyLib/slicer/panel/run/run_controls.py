@@ -7,7 +7,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..common.messages import show_text
-from ..common.plain_words import duration, short_name
+from ..common.plain_words import duration
 from .detection_runner import RunProgress
 
 
@@ -49,11 +49,8 @@ class RunControls:
 
 
 def stage_text(progress: RunProgress) -> str:
-    """``Scan 1 of 2, MRHead: Aligning with the template, 40 %, about 20 s left``."""
+    """``Aligning with the template, 40 %, about 20 s left``."""
     text = f"{progress.stage}, {progress.fraction:.0%}"
-    if progress.count > 1:
-        where = _("Scan {number} of {count}, {name}")
-        text = where.format(number=progress.number, count=progress.count, name=short_name(progress.name)) + f": {text}"
     if progress.seconds_left is not None:
         text += _(", about {time} left").format(time=duration(progress.seconds_left))
     return text
