@@ -56,7 +56,7 @@ def expected_scan(image: FloatArray, mask: MaskArray, shares: FloatArray) -> Exp
         base = np.tensordot(levels, shares, axes=1)
         weight = smoothed(inliers.astype(np.float32), _FIELD_VOXELS)
         residual = np.where(inliers, image - base, 0.0).astype(np.float32)
-        field = smoothed(residual, _FIELD_VOXELS) / np.maximum(weight, 1e-3)
+        field = np.asarray(smoothed(residual, _FIELD_VOXELS) / np.maximum(weight, 1e-3), dtype=np.float32)
         expected = base + field
         mixture = np.tensordot(levels**2, shares, axes=1) - base**2
         variance = np.tensordot(spreads**2, shares, axes=1) + _MIXTURE * np.maximum(mixture, 0.0)

@@ -103,7 +103,8 @@ def load_structure_network(device: str = "cpu") -> StructureNetwork:
     # Smoothed by 3 mm: the network sees details, the prior says where things may be at all.
     smooth = np.stack([ndimage.gaussian_filter(part, 1.5) for part in prior])
     # Channels last is half as fast again on a processor.
-    return StructureNetwork(network.to(device, memory_format=torch.channels_last_3d).eval(), smooth)
+    network = network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return StructureNetwork(network.eval(), smooth)
 
 
 class Seen(NamedTuple):
