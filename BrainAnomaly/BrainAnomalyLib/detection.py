@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from .detectors.protocol import Detector, Reconstruction, Score, ThresholdAdvice
 from .detectors.registry import detector_for, load_detector
+from .devices import processor_count
 from .errors import OptionsError
 from .findings.changes import PriorDate, followed
 from .findings.contrasts_seen import with_contrasts
@@ -32,6 +34,8 @@ from .scoring.scan_level import scan_scores
 Loader = Callable[[str], Detector]
 # Part of a run after which the scan is aligned.
 ALIGNED_FRACTION = 0.5
+# Stands before the name of a component among all volumes of a result.
+_PART = "component "
 # Where the structures come from by which regions are named.
 FROM_NETWORK, FROM_TEMPLATE = "the structure network", "the template"
 
@@ -169,22 +173,25 @@ def _collect(
     options: DetectionOptions,
 ) -> Detection:
     anomaly = score.anomaly
-    native = prepared.to_native(anomaly)
+    volumes = {**_in_scan_units(prepared, reconstruction), **{f"{_PART}{n}": v for n, v in score.components.items()}}
+    with ThreadPoolExecutor(processor_count()) as threads:
+        guarded = threads.submit(_guard, detector, prepared, anomaly, reconstruction)
+        native, *brought = threads.map(prepared.to_native, [anomaly, *volumes.values()])
+        guard = guarded.result()
+    maps = dict(zip(volumes, brought, strict=True))
     advice = detector.threshold_for(prepared.shown)
     threshold = advice.value if options.threshold is None else options.threshold
     source = advice.source if options.threshold is None else "chosen by the user"
     positions = prepared.template.grid.affine[2, 3] + prepared.template.grid.spacing[2] * np.arange(anomaly.shape[2])
-    pseudo_healthy, uncertainty, residual = _native_reconstruction(prepared, reconstruction)
-    guard = _guard(detector, prepared, anomaly, reconstruction)
     place, seen = (scan.grid, prepared.template_from_native), reconstruction.structures if reconstruction else None
     structures = structures_on(*place, seen)
-    findings = find(native, *place, threshold, options.minimum_mm3, residual)
+    findings = find(native, *place, threshold, options.minimum_mm3, maps.get("residual"))
     return Detection(
         scan=scan,
         anomaly=native,
-        pseudo_healthy=pseudo_healthy,
-        uncertainty=uncertainty,
-        residual=residual,
+        pseudo_healthy=maps.get("pseudo_healthy"),
+        uncertainty=maps.get("uncertainty"),
+        residual=maps.get("residual"),
         brain_mask=prepared.native_brain_mask,
         findings=with_regions(findings, *place, structures),
         profile=slice_profile(anomaly, prepared.brain_mask, positions, detector.slice_means_for(prepared.shown)),
@@ -196,7 +203,7 @@ def _collect(
         threshold_source=source,
         warnings=tuple(dict.fromkeys(prepared.warnings + _detector_warnings(detector, prepared, guard))),
         guard=guard,
-        components={name: prepared.to_native(part) for name, part in score.components.items()},
+        components={name.removeprefix(_PART): maps[name] for name in maps if name.startswith(_PART)},
         structures=structures,
         structures_source=FROM_TEMPLATE if seen is None else FROM_NETWORK,
     )
@@ -214,18 +221,17 @@ def _guard(
     return assess(prepared, anomaly, scores, bank, latent)
 
 
-def _native_reconstruction(
-    prepared: PreparedScan, reconstruction: Reconstruction | None
-) -> tuple[FloatArray | None, FloatArray | None, FloatArray | None]:
-    """Pseudo-healthy volume, uncertainty and signed residual on the scan's grid in the scan's intensity units."""
+def _in_scan_units(prepared: PreparedScan, reconstruction: Reconstruction | None) -> dict[str, FloatArray]:
+    """Pseudo-healthy volume, signed residual and uncertainty on the template grid in the scan's intensity units."""
     if reconstruction is None:
-        return None, None, None
+        return {}
     scale, mask = prepared.intensity_scale, prepared.brain_mask
-    healthy = np.where(mask, scale.undo(reconstruction.pseudo_healthy), 0.0).astype(np.float32)
-    residual = signed_residual(prepared.image, reconstruction.pseudo_healthy, mask) * np.float32(scale.factor)
-    spread = reconstruction.uncertainty
-    uncertainty = None if spread is None else prepared.to_native(spread * np.float32(scale.factor))
-    return prepared.to_native(healthy), uncertainty, prepared.to_native(residual)
+    healthy, spread = reconstruction.pseudo_healthy, reconstruction.uncertainty
+    made = {
+        "pseudo_healthy": np.where(mask, scale.undo(healthy), np.float32(0.0)),
+        "residual": signed_residual(prepared.image, healthy, mask) * np.float32(scale.factor),
+    }
+    return made if spread is None else {**made, "uncertainty": spread * np.float32(scale.factor)}
 
 
 def description(detector: Detector, advice: ThresholdAdvice) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 from .errors import OptionsError
@@ -23,6 +25,33 @@ def processor_count() -> int:
 def available_processors() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device_failed(error: BaseException) -> bool:
+    """Whether a failure is the graphics card's: its memory ran out, it lost its way, or torch knows no such step on it.
+
+    torch has a class for the first, newer ones for the second; the rest is told by the message alone.
+    """
+    if type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _DEVICE_WORDS)
+
+
+# In messages of torch about graphics cards of all makers. NotImplementedError is a RuntimeError.
+_DEVICE_WORDS = ("CUDA", "cuDNN", "CUDNN", "CUBLAS", "HIP error", "MPS")
+
+
+@contextmanager
+def shared_processors(branches: int) -> Iterator[None]:
+    """Divides torch's threads among branches that run side by side; each waits for its own threads only."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // branches))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def choose_device(wanted: str = "auto") -> str:

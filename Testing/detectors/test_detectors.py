@@ -189,6 +189,8 @@ def test_cleaning_removes_single_voxels_and_the_rim():
     assert eroded_mask(mask)[7, 15, 15]
     assert not eroded_mask(mask)[6, 15, 15]
     assert median_5(anomaly).max() <= 5.0
+    noise = np.random.default_rng(0).random(mask.shape).astype(np.float32)
+    assert (cleaned(noise, mask) == np.where(eroded_mask(mask), ndimage.median_filter(noise, size=5), 0.0)).all()
 
 
 def test_residual_keeps_its_sign():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from ..io.geometry import Array, FloatArray, MaskArray
 from ..io.volumes import Contrast
@@ -63,6 +63,11 @@ class ThresholdAdvice:
 
 class WithoutCalibration:
     """Base of detectors that have no healthy scans to compare a scan with."""
+
+    @classmethod
+    def on_device(cls, device: str) -> Self:
+        """The detector; one that runs a network runs it on ``device`` (of ``devices.choose_device``)."""
+        return cls()
 
     def slice_means_for(self, contrast: Contrast) -> FloatArray | None:
         """None."""

@@ -95,7 +95,7 @@ def load_detector(name: str, package: str | Path | None = None, device: str = "a
     """
     kind: Any = detector_class_named(name)
     if not _needs_package(_DETECTORS[name]):
-        return _without_package(kind, name, package)
+        return _without_package(kind, name, package, device)
     from ..packages.read import read_package
 
     detector: Detector = kind.from_package(read_package(package or _embedded(name)), device)
@@ -126,8 +126,8 @@ def _embedded(name: str) -> Path:
     return folder
 
 
-def _without_package(kind: Any, name: str, package: str | Path | None) -> Detector:
+def _without_package(kind: Any, name: str, package: str | Path | None, device: str) -> Detector:
     if package is not None:
         raise OptionsError(f"The detector '{name}' needs no model package.", "Leave the package out.")
-    detector: Detector = kind()
+    detector: Detector = kind.on_device(device)
     return detector

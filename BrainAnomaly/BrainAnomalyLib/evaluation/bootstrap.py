@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import trapezoid
 
 from .scan import EvaluatedScan
 
@@ -106,6 +105,8 @@ class PooledCounts:
 
     def auroc(self, weights: Resample) -> float:
         """AUROC of a resample."""
+        from scipy.integrate import trapezoid
+
         hits, false = self.curves(weights)
         if min(hits[-1], false[-1]) <= 0:
             return float("nan")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from ..io.geometry import Array
 from .scan import EvaluatedScan
@@ -23,6 +22,8 @@ def rate_thresholds(scans: Sequence[EvaluatedScan], rates: Sequence[float] = RAT
 
 def clopper_pearson(successes: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
     """Exact binomial interval (Clopper & Pearson 1934); counts may be effective ones and need not be whole."""
+    from scipy import stats
+
     tail = (1.0 - confidence) / 2.0
     low = stats.beta.ppf(tail, successes, trials - successes + 1.0) if successes > 0 else 0.0
     high = stats.beta.ppf(1.0 - tail, successes + 1.0, trials - successes) if successes < trials else 1.0
@@ -31,6 +32,8 @@ def clopper_pearson(successes: float, trials: float, confidence: float = 0.95) -
 
 def uniformity(p_values: Array) -> float:
     """Kolmogorov-Smirnov distance of p-values of healthy scans to U(0, 1)."""
+    from scipy import stats
+
     return float(stats.kstest(np.asarray(p_values, dtype=np.float64), "uniform").statistic)
 
 

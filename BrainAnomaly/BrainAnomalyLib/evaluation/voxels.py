@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import trapezoid
 
 from ..findings.components import connected_components
 from ..io.geometry import MaskArray
@@ -67,6 +66,8 @@ def average_precision(ranked: Ranking) -> float:
 
 def trapezoid_auprc(ranked: Ranking) -> float:
     """Area under the precision-recall curve by trapezoids from (0, 1), as Meissen et al. compute it; optimistic."""
+    from scipy.integrate import trapezoid
+
     if not ranked.positives:
         return float("nan")
     recall, precision = _curve(ranked)
@@ -75,6 +76,8 @@ def trapezoid_auprc(ranked: Ranking) -> float:
 
 def auroc(ranked: Ranking) -> float:
     """Area under the ROC curve, equal scores counting half; NaN unless there are both kinds of voxels."""
+    from scipy.integrate import trapezoid
+
     if not (ranked.positives and ranked.negatives):
         return float("nan")
     sensitivity = np.append(0.0, ranked.true_positives / ranked.positives)

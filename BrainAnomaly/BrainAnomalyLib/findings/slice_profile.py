@@ -73,7 +73,7 @@ def absolute_normality(means: NDArray[np.float64], healthy_means: FloatArray | N
 
 
 def _slice_sums(anomaly: FloatArray) -> NDArray[np.float64]:
-    return np.asarray(np.abs(anomaly, dtype=np.float64).sum(axis=(0, 1)))
+    return np.asarray(np.abs(anomaly).sum(axis=(0, 1), dtype=np.float64))
 
 
 def _listed(column: NDArray[np.float64]) -> list[float | None]:

@@ -47,6 +47,22 @@ def resample(
     return _interpolated(smooth, grid, onto, world_map, chosen, background).astype(array.dtype, copy=False)
 
 
+def smoothed(volume: FloatArray, width: float) -> FloatArray:
+    """``volume`` (i, j, k) under a Gaussian of ``width`` voxels, as SciPy's filter with mirrored edges: a wide one is
+    several times as fast as a matrix along each axis."""
+    for axis, size in enumerate(volume.shape):
+        volume = _times(_mirrored_gaussian(size, width), volume, axis)
+    return volume
+
+
+@lru_cache(maxsize=8)
+def _mirrored_gaussian(size: int, width: float) -> FloatArray:
+    """(size, size): what SciPy's Gaussian of ``width`` voxels does along an axis."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.gaussian_filter1d(np.eye(size), width, axis=0), dtype=np.float32)
+
+
 def _smoothing(index_map: Affine, grid: Grid) -> Array:
     """Gaussian width in voxels along each source axis that is finer than the target voxels seen along it, else 0."""
     steps = np.abs(index_map[:3, :3]).max(axis=1)

@@ -6,6 +6,7 @@ ventricle, juxtacortical ones touch or lie in the cortex, infratentorial ones li
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -41,7 +42,10 @@ _OF_STRUCTURES = {
     "cerebellar cortex": (CEREBELLUM, CORTEX),
     "choroid plexus and vessels": (_CEREBRUM, OUTSIDE_TISSUE),
 }
-_PARTS, _TISSUES = (np.asarray([_OF_STRUCTURES[name][place] for name in NAMES]) for place in range(2))
+# Names in alphabetical order, and which of them each structure has.
+(_PART_NAMES, _PARTS), (_TISSUE_NAMES, _TISSUES) = (
+    np.unique([_OF_STRUCTURES[name][place] for name in NAMES], return_inverse=True) for place in range(2)
+)
 # Structures that are named apart by the nearest of these nuclei.
 _APART = {"striatum": NUCLEI[:2], "hippocampus and amygdala": NUCLEI[2:]}
 # Two voxels touch where no more than this lies between them: structures are known on a grid of 2 mm.
@@ -74,8 +78,8 @@ class Regions:
 
     def named(self, findings: Findings) -> Findings:
         """The findings (labels on the scan's grid) with the names of their regions."""
-        boxes = zip(findings.table, _boxes(findings.labels, findings.table), strict=True)
-        rows = [_named(finding, findings.labels[box] == finding.id, box, self._scan) for finding, box in boxes]
+        parts = _voxels(findings, self._scan)
+        rows = [_named(finding, own, self._scan) for finding, own in zip(findings.table, parts, strict=True)]
         return replace(findings, table=tuple(rows))
 
 
@@ -104,29 +108,59 @@ def _tree(mask: MaskArray, grid: Grid) -> Any:
     return KDTree(grid.to_world(where)) if len(where) else None
 
 
-def _boxes(labels: Array, table: tuple[Finding, ...]) -> list[tuple[slice, ...]]:
-    from scipy import ndimage
+class _Voxels(NamedTuple):
+    """The voxels of a finding: ``where`` (n, 3), their structures, lobes and nuclei (n,), and the RAS mm of those that
+    touch others (m, 3)."""
 
-    found = ndimage.find_objects(labels)
-    return [found[finding.id - 1] for finding in table]
+    where: NDArray[np.int64]
+    structures: Array
+    lobes: Array
+    nuclei: Array
+    rim: NDArray[np.float64]
 
 
-def _named(finding: Finding, inside: MaskArray, box: tuple[slice, ...], scan: _Scan) -> Finding:
-    """The finding whose voxels in ``box`` are ``inside``."""
-    from scipy import ndimage
+def _voxels(findings: Findings, scan: _Scan) -> Iterator[_Voxels]:
+    """Those of every finding of the table, looked up for all at once."""
+    labels = np.ascontiguousarray(findings.labels)
+    flat = np.flatnonzero(labels)
+    flat = flat[np.argsort(labels.ravel()[flat], kind="stable")]
+    ids = labels.ravel()[flat]
+    where = np.stack(np.unravel_index(flat, labels.shape), axis=1)
+    index = inverse(load_atlas().grid.affine) @ scan.template_from_native @ scan.grid.affine
+    places = np.rint(where @ index[:3, :3].T + index[:3, 3]).astype(int)
+    places = np.clip(places, 0, np.asarray(load_atlas().lobes.shape) - 1)
+    own, rim = scan.structures[tuple(where.T)], _on_rim(labels, flat, where)
+    lobes, nuclei = (volume[tuple(places.T)] for volume in (load_atlas().lobes, load_atlas().nuclei))
+    for finding in findings.table:
+        part = slice(*np.searchsorted(ids, (finding.id, finding.id + 1)))
+        edge = scan.grid.to_world(where[part][rim[part]])
+        yield _Voxels(where[part], own[part], lobes[part], nuclei[part], edge)
 
-    start = [side.start for side in box]
-    where = np.argwhere(inside) + start
-    rim = scan.grid.to_world(np.argwhere(inside & ~ndimage.binary_erosion(inside)) + start)
-    own = scan.structures[tuple(where.T)]
+
+def _on_rim(labels: Array, flat: Array, where: NDArray[np.int64]) -> MaskArray:
+    """Which voxels, by their places in memory and on the grid, have a neighbor of another label or none."""
+    values = labels.ravel()
+    own, found = values[flat], np.zeros(len(flat), dtype=np.bool_)
+    for axis, size in enumerate(labels.shape):
+        step = int(np.prod(labels.shape[axis + 1 :]))
+        for away, edge in ((-step, 0), (step, size - 1)):
+            outermost = where[:, axis] == edge
+            found |= outermost | (values[np.where(outermost, flat, flat + away)] != own)
+    return found
+
+
+def _named(finding: Finding, voxels: _Voxels, scan: _Scan) -> Finding:
+    own = voxels.structures
     touched, trees = (index_of("ventricle") in own, index_of("cortex") in own), (scan.ventricle, scan.cortex)
-    gaps = (0.0 if touches else _gap_mm(rim, tree, scan.grid) for touches, tree in zip(touched, trees, strict=True))
+    gaps = (
+        0.0 if touches else _gap_mm(voxels.rim, tree, scan.grid) for touches, tree in zip(touched, trees, strict=True)
+    )
     ventricle_mm, cortex_mm = gaps
-    belongs = _belongs(own, where, scan)
-    part = _most_named(_PARTS[belongs.region])
+    belongs = _belongs(own, voxels.where, scan)
+    part = _most(_PARTS[belongs.region])
     inside_part = _PARTS[belongs.region] == part
-    region = _region(part, scan.grid.to_world(where[inside_part]), scan.template_from_native)
-    tissue = _most_named(_TISSUES[belongs.tissue[inside_part]])
+    region = _region(str(_PART_NAMES[part]), voxels.lobes[inside_part], voxels.nuclei[inside_part])
+    tissue = str(_TISSUE_NAMES[_most(_TISSUES[belongs.tissue[inside_part]])])
     place = ", ".join(_places(region, tissue, ventricle_mm, cortex_mm))
     return replace(finding, region=region, tissue=tissue, place=place, ventricle_mm=ventricle_mm, cortex_mm=cortex_mm)
 
@@ -147,11 +181,11 @@ def _belongs(own: Array, where: NDArray[np.int64], scan: _Scan) -> _Belongs:
     that is no further than ``_BORDER_MM`` from it, but for a ventricle."""
     from scipy import ndimage
 
-    if not np.isin(own, _FLUID).any():
+    if not _IS_FLUID[own].any():
         return _Belongs(own, own)
     low, high = where.min(axis=0) - _REACH, where.max(axis=0) + _REACH + 1
     box = tuple(slice(max(0, a), min(size, b)) for a, b, size in zip(low, high, scan.structures.shape, strict=True))
-    tissue = ~np.isin(scan.structures[box], _FLUID)
+    tissue = ~_IS_FLUID[scan.structures[box]]
     if not tissue.any():
         return _Belongs(own, own)
     away, nearest = ndimage.distance_transform_edt(~tissue, sampling=scan.grid.spacing, return_indices=True)
@@ -164,31 +198,17 @@ def _belongs(own: Array, where: NDArray[np.int64], scan: _Scan) -> _Belongs:
 # Voxels about a finding among which the nearest structure is looked for; how far the border of a ventricle or sulcus
 # reaches into it: one and a half voxels of the structures' grid.
 _REACH, _BORDER_MM = 12, 3.0
-_FLUID = tuple(index_of(name) for name in ("outside", "outer fluid", "choroid plexus and vessels", "ventricle"))
+_IS_FLUID = np.isin(NAMES, ("outside", "outer fluid", "choroid plexus and vessels", "ventricle"))
 
 
-def _most_named(names: Array) -> str:
-    """The most frequent of some names (n,)."""
-    found, counts = np.unique(names, return_counts=True)
-    return str(found[counts.argmax()])
-
-
-def _region(part: str, points: NDArray[np.float64], template_from_native: Affine) -> str:
-    """The lobe or nucleus in which most points (n, 3; the scan's RAS mm) of a part lie, or the part itself."""
+def _region(part: str, lobes: Array, nuclei: Array) -> str:
+    """The lobe or nucleus in which most voxels (n,) of a part lie, or the part itself."""
     if part == _CEREBRUM:
-        return _at(load_atlas().lobes, LOBES, points, template_from_native)
+        return LOBES[_most(lobes) - 1]
     if part in _APART:
-        nucleus = _at(load_atlas().nuclei, NUCLEI, points, template_from_native)
+        nucleus = NUCLEI[_most(nuclei) - 1]
         return nucleus if nucleus in _APART[part] else part
     return part
-
-
-def _at(volume: Array, names: tuple[str, ...], points: NDArray[np.float64], template_from_native: Affine) -> str:
-    """The name that most points (n, 3; the scan's RAS mm) have in a map of the atlas."""
-    index = inverse(load_atlas().grid.affine) @ template_from_native
-    voxels = np.rint(points @ index[:3, :3].T + index[:3, 3]).astype(int)
-    voxels = np.clip(voxels, 0, np.asarray(volume.shape) - 1)
-    return names[_most(volume[tuple(voxels.T)]) - 1]
 
 
 def _places(region: str, tissue: str, ventricle_mm: float | None, cortex_mm: float | None) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from ..detection import Detection, DetectionOptions, detect
 from ..detectors.protocol import Detector
 from ..detectors.registry import load_detector
+from ..devices import device_failed
 from ..errors import BrainAnomalyError, Cancelled, DependencyError, OptionsError
 from ..examination.examination import detect_examination
 from ..followup.follow_up import follow_up
@@ -99,7 +100,7 @@ def run_job(job: DetectionJob, progress: Progress = silent, load: Loader = load_
     scans = _read_all(job, (job.scan, *job.further), (job.name, *job.further_names), job.series)
     mask = None if job.mask is None else read_mask(job.mask, scans[0])
     options = DetectionOptions(options.threshold, options.minimum_mm3, mask, options.brain_mask_method)
-    found = partial(_found, job=job, load=lambda name: load(name, job.package, job.device))
+    found = partial(_found, job=job, load=load)
     if not job.prior:
         detection = found(scans, options=options, progress=_unfinished(part(progress, 0.02, 0.9)))
     else:
@@ -149,16 +150,31 @@ def _read_all(
 
 
 def _found(
-    scans: Sequence[Scan],
-    job: DetectionJob,
-    load: Callable[[str], Detector],
-    options: DetectionOptions,
-    progress: Progress,
+    scans: Sequence[Scan], job: DetectionJob, load: Loader, options: DetectionOptions, progress: Progress
+) -> Detection:
+    """Detected in, once more on the processor where a graphics card that nobody asked for fails."""
+    try:
+        return _found_on(job.device, scans, job, load, options, progress)
+    except RuntimeError as error:
+        if job.device != "auto" or not device_failed(error):
+            raise
+        reason = first_line(error)
+    found = _found_on("cpu", scans, job, load, options, progress)
+    warning = f"The graphics card failed ({reason}): this was computed on the processor."
+    return replace(found, warnings=(*found.warnings, warning))
+
+
+def _found_on(
+    device: str, scans: Sequence[Scan], job: DetectionJob, load: Loader, options: DetectionOptions, progress: Progress
 ) -> Detection:
     """One scan detected in, or several contrasts together."""
+
+    def on_device(name: str) -> Detector:
+        return load(name, job.package, device)
+
     if len(scans) > 1:
-        return detect_examination(scans, options, progress, load)
-    return detect(scans[0], job.detector_name, options, progress, load)
+        return detect_examination(scans, options, progress, on_device)
+    return detect(scans[0], job.detector_name, options, progress, on_device)
 
 
 def _before(job: DetectionJob, found: Callable[..., Detection], progress: Progress) -> Detection:
@@ -187,12 +203,20 @@ def in_plain_words(error: BaseException) -> BrainAnomalyError:
         return error
     if isinstance(error, KeyboardInterrupt):
         return Cancelled()
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return BrainAnomalyError("The memory of this computer or its graphics card ran out.", "Close other programs.")
+    if isinstance(error, MemoryError):
+        return BrainAnomalyError("The memory of this computer ran out.", "Close other programs.")
+    if device_failed(error):
+        message = f"The graphics card failed ({first_line(error)})."
+        return BrainAnomalyError(message, "Close other programs, or choose the device 'auto' or 'cpu'.")
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("BrainAnomaly"):
         return DependencyError(f"The Python package '{error.name}' is not installed.", "Install it with pip.")
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return InternalError(f"BrainAnomaly failed unexpectedly ({reason}).", "Please report this.")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; libraries add pages of advice."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _unfinished(progress: Progress) -> Progress:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -89,10 +89,16 @@ class AnatomyDetector(WithoutCalibration):
     cleans_map: ClassVar[bool] = False
     package_identity: None = None
 
-    def __init__(self, config: AnatomyConfig | None = None) -> None:
-        self.config = config or AnatomyConfig()
+    def __init__(self, config: AnatomyConfig | None = None, device: str = "auto") -> None:
+        """``device`` as of ``devices.choose_device``."""
+        self.config, self.device = config or AnatomyConfig(), device
         self.recipe = Recipe(grid=GRID)
         self.threshold = ThresholdAdvice(_THRESHOLD, f"{_THRESHOLD:g} {_SOURCE}", {})
+
+    @classmethod
+    def on_device(cls, device: str) -> Self:
+        """The detector whose network runs there."""
+        return cls(device=device)
 
     def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
         """The same for every contrast: the unit is the scan's own."""
@@ -100,7 +106,7 @@ class AnatomyDetector(WithoutCalibration):
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
         """The scan as it should be; its part is the signed deviation as it counts."""
-        found = healthy_anatomy(prepared, progress)
+        found = healthy_anatomy(prepared, progress, self.device)
         deviation = weighted_deviation(found, prepared, self.config)
         return Reconstruction(found.healed, parts={"deviation": deviation}, structures=found.structures)
 

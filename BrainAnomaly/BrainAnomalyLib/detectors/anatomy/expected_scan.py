@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...io.geometry import FloatArray, MaskArray
+from ...io.resampling import smoothed
 from .structures import OUTSIDE
 
 _PASSES = 3
@@ -47,17 +48,15 @@ def with_place(shares: FloatArray, prior: FloatArray) -> FloatArray:
 
 def expected_scan(image: FloatArray, mask: MaskArray, shares: FloatArray) -> ExpectedScan:
     """From a scan (i, j, k; any unit and offset), its brain mask and the structures' shares (structure, i, j, k)."""
-    from scipy import ndimage
-
     usable = mask & (shares[OUTSIDE] < 1.0 - _SURE)
     inliers, field = usable.copy(), np.zeros_like(image)
     expected = deviation = np.zeros_like(image)
     for _ in range(_PASSES):
         levels, spreads = _levels(image - field, shares, inliers)
         base = np.tensordot(levels, shares, axes=1)
-        weight = ndimage.gaussian_filter(inliers.astype(np.float32), _FIELD_VOXELS)
+        weight = smoothed(inliers.astype(np.float32), _FIELD_VOXELS)
         residual = np.where(inliers, image - base, 0.0).astype(np.float32)
-        field = ndimage.gaussian_filter(residual, _FIELD_VOXELS) / np.maximum(weight, 1e-3)
+        field = np.asarray(smoothed(residual, _FIELD_VOXELS) / np.maximum(weight, 1e-3), dtype=np.float32)
         expected = base + field
         mixture = np.tensordot(levels**2, shares, axes=1) - base**2
         variance = np.tensordot(spreads**2, shares, axes=1) + _MIXTURE * np.maximum(mixture, 0.0)

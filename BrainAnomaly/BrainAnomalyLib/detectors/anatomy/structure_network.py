@@ -87,6 +87,7 @@ def structures_identity() -> str:
 
 def load_structure_network(device: str = "cpu") -> StructureNetwork:
     """The embedded network. Raises PackageError where a file is missing, damaged or of another list of structures."""
+    import torch
     from safetensors.torch import load_file
     from scipy import ndimage
     from torch.nn.functional import interpolate
@@ -101,7 +102,9 @@ def load_structure_network(device: str = "cpu") -> StructureNetwork:
     network.load_state_dict(tensors)
     # Smoothed by 3 mm: the network sees details, the prior says where things may be at all.
     smooth = np.stack([ndimage.gaussian_filter(part, 1.5) for part in prior])
-    return StructureNetwork(network.to(device).eval(), smooth)
+    # Channels last is half as fast again on a processor.
+    network = network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return StructureNetwork(network.eval(), smooth)
 
 
 class Seen(NamedTuple):

@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from ...devices import shared_processors
 from ...errors import PackageError
 from ...io.geometry import FloatArray, MaskArray
 from ...io.volumes import Contrast
@@ -101,17 +102,17 @@ class CombinedDetector(EvidenceDetector):
         """The healed brain and every component's map; the networks' grid has voxels of 2 mm."""
         small = self.on_network_grid(prepared)
         network = self.parts["network"]
-        with ThreadPoolExecutor(1) as beside:
+        with shared_processors(2), ThreadPoolExecutor(1) as beside:
+            found = beside.submit(network.reconstruct, small)
             anatomy = beside.submit(self.anatomy, prepared)
-            asymmetry = beside.submit(self._asymmetry, small)
-            found = network.reconstruct(small, part(progress, 0.0, 0.4))
-            healthy = healthy_anatomy(small, part(progress, 0.4, 0.9), network.device)
+            healthy = healthy_anatomy(small, part(progress, 0.0, 0.7), network.device)
+            asymmetry = self._asymmetry(small)
             deviation = weighted_deviation(healthy, small, AnatomyConfig(certainty=self.config.certainty))
-            progress("Comparing both sides", 0.9)
+            progress("Looking for lesions", 0.8)
             maps = {
                 self.component_names()[0]: anatomy.result(),
-                "network": onto(network.score(small, found).anomaly, small, prepared),
-                "asymmetry": onto(asymmetry.result(), small, prepared),
+                "network": onto(network.score(small, found.result()).anomaly, small, prepared),
+                "asymmetry": onto(asymmetry, small, prepared),
                 DEVIATION: onto(np.abs(deviation), small, prepared),
             }
         correction = onto(small.image - healthy.healed, small, prepared)
