@@ -203,9 +203,7 @@ class TestStatusLine:
         node = add_brain()
         panel.ui.inputSelector.setCurrentNode(node)
         panel.logic.sceneLogic.apply(detection or real_detection(), node)
-        panel.panel._failures, panel.panel._shown_result = [], False
-        panel.panel.onVolumeEnded(node, "done", "", "")
-        panel.panel.onRunEnded()
+        panel.panel.onRunEnded(node, "done", "", "")
         return node
 
     def test_a_finished_run_says_what_was_found_and_shows_the_largest(self, panel):
@@ -219,11 +217,11 @@ class TestStatusLine:
             assert any(abs(row[axis] - finding.centroid_ras[axis]) < 2.6 for row in slice_centers())
 
     def test_warnings_are_pointed_to_and_failures_have_their_color(self, panel):
-        self.ended(panel, replace(real_detection(), warnings=("The scan is noisy.",)))
+        node = self.ended(panel, replace(real_detection(), warnings=("The scan is noisy.",)))
         assert panel.ui.messageLabel.text.endswith("Read the warnings below.")
-        panel.panel._failures = ["'second' holds no brain."]
-        panel.panel.onRunEnded()
-        assert panel.ui.messageLabel.text.splitlines()[1] == "'second' holds no brain."
+        assert panel.ui.messageLabel.styleSheet == ""
+        panel.panel.onRunEnded(node, "failed", "'second' holds no brain.", "")
+        assert panel.ui.messageLabel.text == "'second' holds no brain."
         assert "color" in panel.ui.messageLabel.styleSheet
 
     def test_the_next_action_clears_it(self, host, panel, tmp_path):

@@ -160,7 +160,7 @@ def actions(host, panel, other):
         "scan alone": lambda: slicer.util.setSliceViewerLayers(background=first, foreground=None),
         "other result": lambda: host.choose(ui.resultComboBox, other.GetName()),
         "first result": lambda: host.choose(ui.resultComboBox, first.GetName()),
-        "run ends": lambda: panel.panel.onVolumeEnded(other, "done", "", ""),
+        "run ends": lambda: panel.panel.onRunEnded(other, "done", "", ""),
         "close": lambda: slicer.mrmlScene.Clear(0),
     }
 

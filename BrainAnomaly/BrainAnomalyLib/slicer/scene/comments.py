@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,12 @@ def _remembered(anomaly_map: VolumeNode) -> dict[_Voxel, str]:
         if not stored or stored["slices"] != _slices(anomaly_map):
             return {}
         reverse, last = stored["right_handed"] != is_right_handed(anomaly_map), stored["slices"] - 1
-        voxels = [
-            (*row["voxel"][:2], last - row["voxel"][2] if reverse else row["voxel"][2]) for row in stored["comments"]
-        ]
-        return {voxel: str(row["text"]) for voxel, row in zip(voxels, stored["comments"], strict=True)}
+        found = {}
+        for row in stored["comments"]:
+            i, j, k = (index(place) for place in row["voxel"])
+            found[i, j, last - k if reverse else k] = str(row["text"])
+        sizes = anomaly_map.GetImageData().GetDimensions()
+        return {at: text for at, text in found.items() if all(0 <= a < n for a, n in zip(at, sizes, strict=True))}
     except (ValueError, KeyError, TypeError, IndexError):
         return {}
 

@@ -40,7 +40,7 @@ from .nodes.links import (
     result_roles,
     sweep_companions,
 )
-from .nodes.placement import PRIOR, lay_on, other_names, other_scan, take_off
+from .nodes.placement import PRIOR, Place, lay, other_names, other_scan, places_of, sweep_places, take_all_off
 from .nodes.scene_volumes import check_unchanged, is_right_handed, scan_from_node, voxels, world_grid
 from .nodes.subject_hierarchy import group_below, place_beside, remove_empty_group
 from .review import REJECTED_ATTRIBUTE, rejected_ids, rejected_region, remember_rejected, with_finding
@@ -152,11 +152,13 @@ class BrainAnomalySceneLogic:
         """
         check_unchanged(inputNode, detection.scan.grid.shape)
         scene, is_new = inputNode.GetScene(), not self.hasResults(inputNode)
+        places = _places(detection, inputNode, furtherNodes, priorNode)
         try:
             with batch(scene):
                 sweep_companions(scene)
                 write_detection(detection, inputNode)
-                _lay_others(detection, inputNode, furtherNodes, priorNode)
+                sweep_places(scene)
+                lay(inputNode, places)
         except Exception:
             if is_new:
                 self.removeResults(inputNode)
@@ -316,8 +318,8 @@ class BrainAnomalySceneLogic:
         if scene is None:
             return
         with batch(scene):
-            for name in other_names(inputNode):
-                take_off(inputNode, name)
+            take_all_off(inputNode)
+            sweep_places(scene)
             for role in result_roles(inputNode):
                 remove_result(inputNode, role)
             remove_empty_group(inputNode)
@@ -366,18 +368,15 @@ def _required_map(input_node: VolumeNode) -> VolumeNode:
     return node
 
 
-def _lay_others(
+def _places(
     detection: Detection, input_node: VolumeNode, further: Sequence[VolumeNode], prior: VolumeNode | None
-) -> None:
-    """Lay the other scans of a detection on its first one; those of an earlier run go back to where they were."""
+) -> dict[str, Place]:
+    """Where the other scans of a detection are to lie on its first one. Raises ScanError."""
     contrasts = detection.detector.get("contrasts", ())[1:]
     others = {
-        str(entry["contrast"]): (node, entry["own_from_first"]) for entry, node in zip(contrasts, further, strict=False)
+        str(entry["contrast"]): (node, np.asarray(entry["own_from_first"]))
+        for entry, node in zip(contrasts, further, strict=False)
     }
     if detection.prior is not None and prior is not None:
         others[PRIOR] = prior, detection.prior.before_from_now
-    others = {name: other for name, other in others.items() if other[0].GetScene() is input_node.GetScene()}
-    for name in set(other_names(input_node)) - set(others):
-        take_off(input_node, name)
-    for name, (node, other_from_first) in others.items():
-        lay_on(input_node, name, node, np.asarray(other_from_first))
+    return places_of(input_node, others)
