@@ -30,7 +30,8 @@ sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), 
 import soop_slices
 from BrainAnomalyLib.detection import detect
 from BrainAnomalyLib.detectors.baselines.histogram import equalize
-from BrainAnomalyLib.detectors.protocol import Detector
+from BrainAnomalyLib.detectors.other_grid import at_2_mm, onto
+from BrainAnomalyLib.detectors.protocol import Detector, Reconstruction
 from BrainAnomalyLib.detectors.registry import load_detector
 from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector
 from BrainAnomalyLib.evaluation.bootstrap import Estimate, PooledCounts, estimate_mean
@@ -54,14 +55,15 @@ from cached_scans import cached_scans
 from inserted_lesions import LesionCase, insert_lesion, insert_texture, lesion_shapes
 from published_split import published_split
 
-T1W = ("denoising", "any_contrast", "combined_t1w")
+T1W = ("denoising", "any_contrast", "combined")
 MSLUB: tuple[tuple[str, Contrast, tuple[str, ...]], ...] = (
     ("FLAIR", "FLAIR", ("histogram", "tissue", "any_contrast", "combined")),
     ("T2", "T2w", ("histogram", "tissue", "any_contrast", "combined")),
     ("T1", "T1w", T1W),
 )
 SIZES_ML = ((0.1, 1.0), (1.0, 10.0), (10.0, 100.0))
-_VOXEL_MM3 = 8.0
+_SLICE_MM3 = 8.0
+_GRID = "template_1mm"
 _SHAPES_PER_SCAN = 4
 _FALSE_RATE = 0.01
 _NEVER_SEEN = "never seen"
@@ -174,7 +176,7 @@ def _as_scans(slices: Slices, maps: np.ndarray) -> list[EvaluatedScan]:
             np.maximum(maps[..., [index]], 0.0).astype(np.float32),
             slices.lesion[..., [index]] & slices.brain_mask[..., [index]],
             slices.brain_mask[..., [index]],
-            _VOXEL_MM3,
+            _SLICE_MM3,
         )
         for index in range(maps.shape[2])
     ]
@@ -184,7 +186,7 @@ def held_out(data: Path, cache: Path, most: int) -> list[tuple[CohortScan, Prepa
     """Prepared scans of both scanners that no embedded model was trained or calibrated on."""
     test = published_split(data).test
     chosen = [scan for name in ("IXI-HH", "ds002748") for scan in [s for s in test if s.scanner == name][:most]]
-    return list(cached_scans(chosen, cache))
+    return list(cached_scans(chosen, cache, _GRID))
 
 
 def other_scanners(data: Path, cache: Path) -> list[tuple[CohortScan, PreparedScan]]:
@@ -200,13 +202,22 @@ def other_scanners(data: Path, cache: Path) -> list[tuple[CohortScan, PreparedSc
         for source, paths in files.items()
         for path in paths
     ]
-    return list(cached_scans(scans, cache))
+    return list(cached_scans(scans, cache, _GRID))
+
+
+def run(detector: Detector, prepared: PreparedScan) -> tuple[PreparedScan, Reconstruction, np.ndarray]:
+    """A scan at 1 mm on the detector's grid, what the detector makes of it, and the final map there."""
+    own = prepared if detector.recipe.grid == _GRID else at_2_mm(prepared)
+    made = detector.reconstruct(own)
+    assert made is not None
+    score = detector.score(own, made)
+    return own, made, cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
 
 
 def anomaly_map(detector: Detector, prepared: PreparedScan) -> np.ndarray:
-    """The final map on the template grid."""
-    score = detector.score(prepared, detector.reconstruct(prepared))
-    return cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
+    """The final map at 1 mm."""
+    own, _, anomaly = run(detector, prepared)
+    return onto(anomaly, own, prepared)
 
 
 def lesions(data: Path, scans: Sequence[tuple[CohortScan, PreparedScan]]) -> None:
@@ -238,8 +249,8 @@ def _paired(detectors: dict[str, Detector], case: LesionCase) -> Iterable[tuple[
 
 
 def _case(scan: CohortScan, case: LesionCase, anomaly: np.ndarray, detector: Detector) -> EvaluatedScan:
-    mask, threshold = case.prepared.brain_mask, detector.threshold.value
-    return EvaluatedScan(scan.subject, anomaly, case.lesion, mask, _VOXEL_MM3, threshold=threshold)
+    mask, threshold = case.prepared.brain_mask, detector.threshold_for("T1w").value
+    return EvaluatedScan(scan.subject, anomaly, case.lesion, mask, 1.0, threshold=threshold)
 
 
 def _groups(detectors: dict[str, Detector]) -> Iterable[tuple[str, tuple[float, float], str]]:
@@ -299,17 +310,14 @@ def _healthy_row(
 ) -> Sequence[str]:
     made, passed = [], []
     for scan, prepared in scans:
-        reconstruction = detector.reconstruct(prepared)
-        assert reconstruction is not None
-        score = detector.score(prepared, reconstruction)
-        anomaly = cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
-        nothing = np.zeros_like(prepared.brain_mask)
-        made.append(EvaluatedScan(scan.subject, anomaly, nothing, prepared.brain_mask, _VOXEL_MM3))
+        own, reconstruction, anomaly = run(detector, prepared)
+        nothing, volume = np.zeros_like(own.brain_mask), own.template.grid.voxel_volume_mm3
+        made.append(EvaluatedScan(scan.subject, anomaly, nothing, own.brain_mask, volume))
         bank = detector.guard_for("T1w")
         assert bank is not None
-        scores = {**scan_scores(anomaly, prepared.brain_mask), **reconstruction.scan_scores}
-        passed.append(assess(prepared, anomaly, scores, bank, reconstruction.latent).verdict)
-    advice, known = detector.threshold, [verdict == "in distribution" for verdict in passed]
+        scores = {**scan_scores(anomaly, own.brain_mask), **reconstruction.scan_scores}
+        passed.append(assess(own, anomaly, scores, bank, reconstruction.latent).verdict)
+    advice, known = detector.threshold_for("T1w"), [verdict == "in distribution" for verdict in passed]
     volumes = [one.ml(found_mask(one, advice.value)) for one in made]
     kept = [volume for volume, own in zip(volumes, known, strict=True) if own]
     rates = [f"{realised_rate(made, advice.by_false_positive_rate[rate]):.2%}" for rate in (0.01, 0.05)]
@@ -341,7 +349,7 @@ SHIFTS: dict[str, Callable[[PreparedScan], PreparedScan]] = {
     "noise 6 %": lambda one: _changed(
         one, one.image + 0.06 * np.random.default_rng(0).standard_normal(one.image.shape)
     ),
-    "blur 2.4 mm": lambda one: _changed(one, ndimage.gaussian_filter(one.image, 1.2)),
+    "blur 2.4 mm": lambda one: _changed(one, ndimage.gaussian_filter(one.image, 2.4)),
     "ghost 30 %": lambda one: _changed(one, one.image + 0.3 * np.roll(one.image, one.image.shape[1] // 3, axis=1)),
     "inverted": lambda one: _changed(one, np.maximum(1.5 - one.image, 0.0)),
 }
