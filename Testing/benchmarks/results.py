@@ -30,8 +30,7 @@ sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), 
 import soop_slices
 from BrainAnomalyLib.detection import detect
 from BrainAnomalyLib.detectors.baselines.histogram import equalize
-from BrainAnomalyLib.detectors.other_grid import at_2_mm, onto
-from BrainAnomalyLib.detectors.protocol import Detector, Reconstruction
+from BrainAnomalyLib.detectors.protocol import Detector
 from BrainAnomalyLib.detectors.registry import load_detector
 from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector
 from BrainAnomalyLib.evaluation.bootstrap import Estimate, PooledCounts, estimate_mean
@@ -62,8 +61,7 @@ MSLUB: tuple[tuple[str, Contrast, tuple[str, ...]], ...] = (
     ("T1", "T1w", T1W),
 )
 SIZES_ML = ((0.1, 1.0), (1.0, 10.0), (10.0, 100.0))
-_SLICE_MM3 = 8.0
-_GRID = "template_1mm"
+_VOXEL_MM3 = 8.0
 _SHAPES_PER_SCAN = 4
 _FALSE_RATE = 0.01
 _NEVER_SEEN = "never seen"
@@ -176,7 +174,7 @@ def _as_scans(slices: Slices, maps: np.ndarray) -> list[EvaluatedScan]:
             np.maximum(maps[..., [index]], 0.0).astype(np.float32),
             slices.lesion[..., [index]] & slices.brain_mask[..., [index]],
             slices.brain_mask[..., [index]],
-            _SLICE_MM3,
+            _VOXEL_MM3,
         )
         for index in range(maps.shape[2])
     ]
@@ -186,7 +184,7 @@ def held_out(data: Path, cache: Path, most: int) -> list[tuple[CohortScan, Prepa
     """Prepared scans of both scanners that no embedded model was trained or calibrated on."""
     test = published_split(data).test
     chosen = [scan for name in ("IXI-HH", "ds002748") for scan in [s for s in test if s.scanner == name][:most]]
-    return list(cached_scans(chosen, cache, _GRID))
+    return list(cached_scans(chosen, cache))
 
 
 def other_scanners(data: Path, cache: Path) -> list[tuple[CohortScan, PreparedScan]]:
@@ -202,28 +200,19 @@ def other_scanners(data: Path, cache: Path) -> list[tuple[CohortScan, PreparedSc
         for source, paths in files.items()
         for path in paths
     ]
-    return list(cached_scans(scans, cache, _GRID))
-
-
-def run(detector: Detector, prepared: PreparedScan) -> tuple[PreparedScan, Reconstruction, np.ndarray]:
-    """A scan at 1 mm on the detector's grid, what the detector makes of it, and the final map there."""
-    own = prepared if detector.recipe.grid == _GRID else at_2_mm(prepared)
-    made = detector.reconstruct(own)
-    assert made is not None
-    score = detector.score(own, made)
-    return own, made, cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
+    return list(cached_scans(scans, cache))
 
 
 def anomaly_map(detector: Detector, prepared: PreparedScan) -> np.ndarray:
-    """The final map at 1 mm."""
-    own, _, anomaly = run(detector, prepared)
-    return onto(anomaly, own, prepared)
+    """The final map on the template grid."""
+    score = detector.score(prepared, detector.reconstruct(prepared))
+    return cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
 
 
-def lesions(data: Path, scans: Sequence[tuple[CohortScan, PreparedScan]]) -> None:
+def lesions(data: Path, scans: Sequence[tuple[CohortScan, PreparedScan]], names: Sequence[str]) -> None:
     """Rows of inserted lesions: pooled AP over the cases of a size and kind."""
     shapes, random = lesion_shapes(data / "lesion_shapes_mni_1mm"), np.random.default_rng(4)
-    detectors = {name: load_detector(name) for name in T1W}
+    detectors = {name: load_detector(name) for name in names}
     cases: list[tuple[str, float, dict[str, EvaluatedScan]]] = []
     for scan, prepared in scans:
         for index in random.choice(len(shapes), _SHAPES_PER_SCAN, replace=False):
@@ -250,7 +239,7 @@ def _paired(detectors: dict[str, Detector], case: LesionCase) -> Iterable[tuple[
 
 def _case(scan: CohortScan, case: LesionCase, anomaly: np.ndarray, detector: Detector) -> EvaluatedScan:
     mask, threshold = case.prepared.brain_mask, detector.threshold_for("T1w").value
-    return EvaluatedScan(scan.subject, anomaly, case.lesion, mask, 1.0, threshold=threshold)
+    return EvaluatedScan(scan.subject, anomaly, case.lesion, mask, _VOXEL_MM3, threshold=threshold)
 
 
 def _groups(detectors: dict[str, Detector]) -> Iterable[tuple[str, tuple[float, float], str]]:
@@ -277,12 +266,12 @@ def _lesion_row(
     return kind, size, str(len(chosen)), f"`{name}`", whole.text(), f"{np.mean(each):.3f}", f"{np.mean(hits):.0%}"
 
 
-def healthy(scans: Sequence[tuple[CohortScan, PreparedScan]]) -> None:
+def healthy(scans: Sequence[tuple[CohortScan, PreparedScan]], names: Sequence[str]) -> None:
     """Rows of false positives on healthy scans as they are, and after changes that scanners make."""
     shifts: dict[str, Callable[[PreparedScan], PreparedScan]] = {"as it is": lambda prepared: prepared, **SHIFTS}
 
     def rows() -> Iterable[Sequence[str]]:
-        for name in T1W:
+        for name in names:
             detector = load_detector(name)
             for scanner, own in _by_scanner(scans).items():
                 known = not scanner.startswith(_NEVER_SEEN)
@@ -310,13 +299,16 @@ def _healthy_row(
 ) -> Sequence[str]:
     made, passed = [], []
     for scan, prepared in scans:
-        own, reconstruction, anomaly = run(detector, prepared)
-        nothing, volume = np.zeros_like(own.brain_mask), own.template.grid.voxel_volume_mm3
-        made.append(EvaluatedScan(scan.subject, anomaly, nothing, own.brain_mask, volume))
+        reconstruction = detector.reconstruct(prepared)
+        assert reconstruction is not None
+        score = detector.score(prepared, reconstruction)
+        anomaly = cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
+        nothing = np.zeros_like(prepared.brain_mask)
+        made.append(EvaluatedScan(scan.subject, anomaly, nothing, prepared.brain_mask, _VOXEL_MM3))
         bank = detector.guard_for("T1w")
         assert bank is not None
-        scores = {**scan_scores(anomaly, own.brain_mask), **reconstruction.scan_scores}
-        passed.append(assess(own, anomaly, scores, bank, reconstruction.latent).verdict)
+        scores = {**scan_scores(anomaly, prepared.brain_mask), **reconstruction.scan_scores}
+        passed.append(assess(prepared, anomaly, scores, bank, reconstruction.latent).verdict)
     advice, known = detector.threshold_for("T1w"), [verdict == "in distribution" for verdict in passed]
     volumes = [one.ml(found_mask(one, advice.value)) for one in made]
     kept = [volume for volume, own in zip(volumes, known, strict=True) if own]
@@ -349,7 +341,7 @@ SHIFTS: dict[str, Callable[[PreparedScan], PreparedScan]] = {
     "noise 6 %": lambda one: _changed(
         one, one.image + 0.06 * np.random.default_rng(0).standard_normal(one.image.shape)
     ),
-    "blur 2.4 mm": lambda one: _changed(one, ndimage.gaussian_filter(one.image, 2.4)),
+    "blur 2.4 mm": lambda one: _changed(one, ndimage.gaussian_filter(one.image, 1.2)),
     "ghost 30 %": lambda one: _changed(one, one.image + 0.3 * np.roll(one.image, one.image.shape[1] // 3, axis=1)),
     "inverted": lambda one: _changed(one, np.maximum(1.5 - one.image, 0.0)),
 }
@@ -363,6 +355,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=9, help="held-out scans of each scanner")
     parts = ("mslub", "soop", "lesions", "healthy")
     parser.add_argument("--part", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--detector", nargs="+", choices=T1W, default=T1W, help="of the parts lesions and healthy")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if "mslub" in chosen.part:
@@ -372,9 +365,9 @@ def main() -> None:
         if {"lesions", "healthy"} & set(chosen.part):
             scans = held_out(chosen.data, chosen.cache or Path(scratch), chosen.cases)
             if "healthy" in chosen.part:
-                healthy([*scans, *other_scanners(chosen.data, chosen.cache or Path(scratch))])
+                healthy([*scans, *other_scanners(chosen.data, chosen.cache or Path(scratch))], chosen.detector)
             if "lesions" in chosen.part:
-                lesions(chosen.data, scans)
+                lesions(chosen.data, scans, chosen.detector)
 
 
 if __name__ == "__main__":

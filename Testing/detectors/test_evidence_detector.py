@@ -215,7 +215,8 @@ def test_the_scan_on_the_networks_grid_keeps_its_intensities_up_to_the_rim():
 def test_t1w_has_a_guard_and_calibrated_thresholds_and_dark_lesions_are_called_darker():
     detector = load_detector("combined", device="cpu")
     healthy = prepare(read_scan(SCANS / "sub-01_T1w.nii.gz", "T1w"), detector.recipe)
-    plain = detector.score(healthy, detector.reconstruct(healthy))
+    seen = detector.reconstruct(healthy)
+    plain = detector.score(healthy, seen)
     assert set(plain.components) == {"deviation", "lesion", "network", "asymmetry"}
     advice = detector.threshold_for("T1w")
     assert set(advice.by_false_positive_rate) >= {0.01, 0.05}
@@ -237,10 +238,12 @@ def test_t1w_has_a_guard_and_calibrated_thresholds_and_dark_lesions_are_called_d
     bank = detector.guard_for("T1w")
     assert bank.contrasts == ("T1w",)
     scores = scan_scores(plain.anomaly, healthy.brain_mask)
-    assert assess(healthy, plain.anomaly, scores, bank).verdict != "out of distribution"
-    inverted = replace(healthy, image=np.where(healthy.brain_mask, 1.5 - healthy.image, 0.0).astype(np.float32))
-    bad = detector.score(inverted, detector.reconstruct(inverted)).anomaly
-    assert assess(inverted, bad, scan_scores(bad, inverted.brain_mask), bank).verdict == "out of distribution"
+    assert assess(healthy, plain.anomaly, scores | seen.scan_scores, bank).verdict == "in distribution"
+    noisy = healthy.image + np.random.default_rng(0).normal(scale=1.0, size=healthy.image.shape)
+    bad = replace(healthy, image=np.where(healthy.brain_mask, noisy, 0.0).astype(np.float32))
+    verdict = assess(bad, plain.anomaly, scores | detector.reconstruct(bad).scan_scores, bank)
+    assert verdict.verdict == "out of distribution"
+    assert "Brain Anomaly Training" in verdict.reasons[0]
 
 
 def test_one_package_is_the_choice_for_every_contrast_and_nearest_tables_say_so():

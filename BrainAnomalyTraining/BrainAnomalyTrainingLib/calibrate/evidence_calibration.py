@@ -39,17 +39,18 @@ _COMPONENT_SHARE = 0.8
 
 @dataclass(frozen=True, eq=False)
 class HeldComponents:
-    """A healthy scan whose component maps wait in a file."""
+    """A healthy scan whose component maps wait in a file, and what the detector says of it as a whole."""
 
     scan: CachedScan
     recipe: Recipe
     file: Path
+    scores: dict[str, float]
 
     def load(self) -> tuple[PreparedScan, Reconstruction]:
         """The scan and its components."""
         prepared = self.scan.prepared(self.recipe)
         with np.load(self.file, allow_pickle=False) as stored_maps:
-            return prepared, Reconstruction(prepared.image, parts=dict(stored_maps))
+            return prepared, Reconstruction(prepared.image, scan_scores=self.scores, parts=dict(stored_maps))
 
 
 def calibrated_by_evidence(
@@ -151,7 +152,8 @@ def _add_left_out(
         fitted = detector.fitted_to(contrast, table_tensors(detector, contrast, learned))
         for index in fold:
             prepared, made = own[index].load()
-            calibrator.add(prepared, fitted.score(prepared, made).anomaly, subject=own[index].scan.subject)
+            anomaly, subject = fitted.score(prepared, made).anomaly, own[index].scan.subject
+            calibrator.add(prepared, anomaly, made.scan_scores, subject=subject)
             done = _COMPONENT_SHARE + (1.0 - _COMPONENT_SHARE) * len(calibrator) / len(own)
             run.progress("calibrate", done)
 
@@ -164,10 +166,11 @@ def _held(
     for index, scan in enumerate(scans):
         run.obey()
         file = scratch / f"components_{index}.npz"
-        np.savez(file, **detector.reconstruct(scan.prepared(detector.recipe)).parts)  # type: ignore[arg-type]
+        made = detector.reconstruct(scan.prepared(detector.recipe))
+        np.savez(file, **made.parts)  # type: ignore[arg-type]
         each, done = (time.monotonic() - started) / (index + 1), index + 1
         run.progress("calibrate", _COMPONENT_SHARE * done / len(scans), each * (len(scans) - done))
-        yield HeldComponents(scan, detector.recipe, file)
+        yield HeldComponents(scan, detector.recipe, file, made.scan_scores)
 
 
 def _method(folds: Sequence[Sequence[int]], scans: Sequence[CachedScan]) -> str:

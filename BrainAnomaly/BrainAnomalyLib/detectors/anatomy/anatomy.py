@@ -45,13 +45,15 @@ class AnatomyConfig:
 
 class HealthyAnatomy(NamedTuple):
     """Of a scan at 2 mm (i, j, k): what it should look like, signed deviation, share of white matter, probability that
-    something else lies there, and the structure that belongs there (8 bits). All 0 outside the brain."""
+    something else lies there, and the structure that belongs there (8 bits). All 0 outside the brain. ``explained`` is
+    the share of the healthy voxels' variance that the scan's own structures explain."""
 
     healed: FloatArray
     deviation: FloatArray
     white_matter: FloatArray
     covered: FloatArray
     structures: Array
+    explained: float
 
 
 def healthy_anatomy(small: PreparedScan, progress: Progress = silent, device: str = "auto") -> HealthyAnatomy:
@@ -65,7 +67,7 @@ def healthy_anatomy(small: PreparedScan, progress: Progress = silent, device: st
     covered = np.where(small.brain_mask, 1.0 / (1.0 + np.exp(-seen.lesion)), 0.0).astype(np.float32)
     healed = np.where(small.brain_mask, pseudo_healthy(small.image, found, covered), 0.0).astype(np.float32)
     white_matter, belongs = shares[index_of("white matter")], shares.argmax(axis=0).astype(np.uint8)
-    return HealthyAnatomy(healed, found.deviation, white_matter, covered, belongs)
+    return HealthyAnatomy(healed, found.deviation, white_matter, covered, belongs, found.explained)
 
 
 def weighted_deviation(found: HealthyAnatomy, small: PreparedScan, config: AnatomyConfig) -> FloatArray:

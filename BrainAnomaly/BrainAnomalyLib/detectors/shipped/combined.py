@@ -21,6 +21,7 @@ from ...packages.read import Package
 from ...preparation.prepared import PreparedScan
 from ...preparation.recipe import Recipe
 from ...progress import Progress, part, silent
+from ...scoring.guard import UNEXPLAINED
 from ...scoring.residuals import cleaned
 from ..anatomy.anatomy import AnatomyConfig, healthy_anatomy, weighted_deviation
 from ..anatomy.structure_network import structures_identity
@@ -103,7 +104,8 @@ class CombinedDetector(EvidenceDetector):
             maps |= {} if reference is None else {TISSUE: reference.result()}
         correction = onto(small.image - healthy.healed, small, prepared)
         healed = within(prepared.image - correction, prepared.brain_mask)
-        return Reconstruction(healed, parts=maps, structures=healthy.structures)
+        scores = {UNEXPLAINED: 1.0 - healthy.explained}
+        return Reconstruction(healed, scan_scores=scores, parts=maps, structures=healthy.structures)
 
     def evaluated(self, prepared: PreparedScan) -> MaskArray:
         """The brain without its surface, where fluid and skull bleed in."""
