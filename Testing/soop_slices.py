@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from BrainAnomalyLib.detectors.baselines.tissue import TissueDetector
-from BrainAnomalyLib.detectors.protocol import Reconstruction
-from BrainAnomalyLib.detectors.shipped.combined import NETWORK, TISSUE, CombinedDetector
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.space.template import load_template
@@ -39,14 +36,3 @@ def as_slab(slices: Slices, index: int) -> PreparedScan:
     mask[:, :, levels] = inside[..., None]
     slab = on_template(image, mask, _RECIPE)
     return replace(slab, given="FLAIR")
-
-
-def slab_maps(detector: CombinedDetector, slab: PreparedScan) -> Reconstruction:
-    """The components' maps of a slab: one slice has too little anatomy for the structure network and for registering
-    its mirror image, so that the network for any contrast and the tissue reference speak alone."""
-    part = detector.parts[NETWORK]
-    network = part.score(slab, part.reconstruct(slab)).anomaly
-    maps = dict.fromkeys(detector.weights(slab.shown), np.zeros_like(network))
-    return Reconstruction(
-        slab.image, parts={**maps, NETWORK: network, TISSUE: TissueDetector().score(slab, None).anomaly}
-    )

@@ -30,9 +30,9 @@ sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), 
 import soop_slices
 from BrainAnomalyLib.detection import detect
 from BrainAnomalyLib.detectors.baselines.histogram import equalize
+from BrainAnomalyLib.detectors.baselines.tissue import TissueDetector
 from BrainAnomalyLib.detectors.protocol import Detector
 from BrainAnomalyLib.detectors.registry import load_detector
-from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector
 from BrainAnomalyLib.evaluation.bootstrap import Estimate, PooledCounts, estimate_mean
 from BrainAnomalyLib.evaluation.scan import EvaluatedScan
 from BrainAnomalyLib.evaluation.voxels import (
@@ -130,7 +130,6 @@ def soop(data: Path) -> None:
         "brain-normalized intensity": lambda slices: slices.image,
         "any_contrast": lambda slices: _both(slices)["network"],
         "tissue": lambda slices: _both(slices)["tissue"],
-        "combined": lambda slices: _both(slices)["combined"],
     }
 
     def rows() -> Iterable[Sequence[str]]:
@@ -155,15 +154,13 @@ def _equalized(slices: Slices) -> np.ndarray:
 
 @cache
 def _both(slices: Slices) -> dict[str, np.ndarray]:
-    """Maps of the network and the tissue reference, and their evidence together, each slice for itself."""
-    detector = load_detector("combined")
-    assert isinstance(detector, CombinedDetector)
-    found: dict[str, list[np.ndarray]] = {}
+    """Maps of the network and the tissue reference, each slice for itself."""
+    network, tissue = load_detector("any_contrast"), TissueDetector()
+    found: dict[str, list[np.ndarray]] = {"network": [], "tissue": []}
     for index in range(slices.image.shape[2]):
         slab = soop_slices.as_slab(slices, index)
-        made = soop_slices.slab_maps(detector, slab)
-        for name, volume in {**made.parts, "combined": detector.score(slab, made).anomaly}.items():
-            found.setdefault(name, []).append(volume[:, :, template_slice()])
+        found["network"].append(network.score(slab, network.reconstruct(slab)).anomaly[:, :, template_slice()])
+        found["tissue"].append(tissue.score(slab, None).anomaly[:, :, template_slice()])
     return {name: np.stack(planes, axis=-1) for name, planes in found.items()}
 
 
