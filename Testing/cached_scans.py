@@ -1,4 +1,4 @@
-"""Scans of a cohort on the 2 mm grid, for the scripts that measure."""
+"""Scans of a cohort on a template grid, for the scripts that measure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from BrainAnomalyTrainingLib.cache.cached_scans import CacheTask, cache_scan
 from BrainAnomalyTrainingLib.cohort.cohort import CohortScan
 
 
-def cached_scans(cohort: Iterable[CohortScan], cache: Path) -> Iterator[tuple[CohortScan, PreparedScan]]:
+def cached_scans(
+    cohort: Iterable[CohortScan], cache: Path, grid: str = "template_2mm"
+) -> Iterator[tuple[CohortScan, PreparedScan]]:
     """Each scan that can be prepared, prepared where it is not in the cache yet."""
-    recipe = Recipe(grid="template_2mm")
+    recipe = Recipe(grid=grid)
     for scan in cohort:
         cached = cache_scan(CacheTask(scan, recipe, cache)).cached
         if cached is not None:

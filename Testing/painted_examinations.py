@@ -6,7 +6,7 @@ shapes where they were in the patient, a little or a lot brighter on FLAIR and T
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,11 +40,20 @@ class PaintedHead:
     grid: Grid
 
 
-def painted_heads(data: Path, count: int, seed: int = 16) -> Iterator[tuple[PaintedHead, PaintedHead]]:
-    """Of each of the first ``count`` label maps a healthy head and the same one with lesions."""
+def painted_heads(
+    data: Path, names: Sequence[str], seed: int = 16, contrasts: Sequence[Contrast] = CONTRASTS
+) -> Iterator[tuple[PaintedHead, PaintedHead]]:
+    """Of each of the label maps a healthy head and the same one with lesions."""
     shapes = np.load(data / "ms_lesion_shapes_mni_1mm" / "ms_lesion_shapes.npz")
-    for number, file in enumerate(sorted((data / "synthseg_label_maps").glob("*.nii.gz"))[:count]):
-        yield _head(file, shapes, np.random.default_rng([seed, number]))
+    files = sorted((data / "synthseg_label_maps").glob("*.nii.gz"))
+    for number, file in enumerate(files):
+        if file.name in names:
+            yield _head(file, shapes, np.random.default_rng([seed, number]), contrasts)
+
+
+def label_maps(data: Path, count: int) -> list[str]:
+    """Names of the first label maps."""
+    return [file.name for file in sorted((data / "synthseg_label_maps").glob("*.nii.gz"))[:count]]
 
 
 def detected(head: PaintedHead) -> dict[str, Detection]:
@@ -55,7 +64,9 @@ def detected(head: PaintedHead) -> dict[str, Detection]:
     }
 
 
-def _head(file: Path, shapes: np.lib.npyio.NpzFile, random: np.random.Generator) -> tuple[PaintedHead, PaintedHead]:
+def _head(
+    file: Path, shapes: np.lib.npyio.NpzFile, random: np.random.Generator, contrasts: Sequence[Contrast]
+) -> tuple[PaintedHead, PaintedHead]:
     stored, grid = from_image(SimpleITK.ReadImage(str(file)))
     labels = stored.astype(np.int16)
     labels[~np.isin(labels, [label for group in maps.TISSUES.values() for label in group])] = 0
@@ -70,6 +81,8 @@ def _head(file: Path, shapes: np.lib.npyio.NpzFile, random: np.random.Generator)
     healthy, ill = {}, {}
     for name in CONTRASTS:
         seed = int(random.integers(2**32))
+        if name not in contrasts:
+            continue
         changed = clean[name] * (1.0 + _CHANGES[name] * share)
         healthy[name] = _aligned(clean[name], mask, first, name, np.random.default_rng(seed))
         ill[name] = _aligned(changed.astype(np.float32), mask, first, name, np.random.default_rng(seed))

@@ -7,9 +7,9 @@ from pathlib import Path
 from BrainAnomalyTrainingLib.recipes.ingredients import CohortParts, cohort_parts
 from BrainAnomalyTrainingLib.recipes.recipe_file import read_recipe
 
-_RECIPE = Path(__file__).resolve().parents[1] / "BrainAnomalyTraining" / "Recipes" / "combined_t1w"
+_RECIPE = Path(__file__).resolve().parents[1] / "BrainAnomalyTraining" / "Recipes" / "combined"
 
 
 def published_split(data: Path) -> CohortParts:
-    """Scans learned from, calibrated with and kept for tests, as the recipe of ``combined_t1w`` says."""
+    """Scans learned from, calibrated with and kept for tests, as the recipe of ``combined`` says."""
     return cohort_parts(read_recipe(_RECIPE), data)

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from BrainAnomalyLib.detectors.anatomy.anatomy import AnatomyConfig, healthy_anatomy, weighted_deviation
-from BrainAnomalyLib.detectors.protocol import Reconstruction
-from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.space.template import load_template
@@ -28,11 +25,6 @@ def load(data: Path) -> tuple[Slices, Slices]:
     return held_out, selected(folder, lambda numbers, _: numbers % 5 == 0)
 
 
-def with_lesions(data: Path) -> Slices:
-    """Slices with acute lesions of subjects that are not the test's; nothing is trained on them."""
-    return selected(data / "soop_flair_2d", lambda numbers, ill: ill & (numbers % 5 != 0))
-
-
 def as_slab(slices: Slices, index: int) -> PreparedScan:
     """One slice, five times over, in the template's place; white matter is 1, as the preparation has it."""
     template, height = load_template("template_2mm"), template_slice()
@@ -44,14 +36,3 @@ def as_slab(slices: Slices, index: int) -> PreparedScan:
     mask[:, :, levels] = inside[..., None]
     slab = on_template(image, mask, _RECIPE)
     return replace(slab, given="FLAIR")
-
-
-def slab_maps(detector: CombinedDetector, slab: PreparedScan) -> Reconstruction:
-    """The components' maps of a slab; one slice has too little to register its mirror image to: no asymmetry."""
-    part = detector.parts["network"]
-    network = part.score(slab, part.reconstruct(slab)).anomaly
-    config = AnatomyConfig(certainty=detector.config.certainty)
-    deviation = np.abs(weighted_deviation(healthy_anatomy(slab), slab, config))
-    maps = {"network": network, "tissue": detector.anatomy(slab), "asymmetry": np.zeros_like(network)}
-    maps["deviation"] = deviation
-    return Reconstruction(slab.image, parts=maps)

@@ -30,9 +30,9 @@ sys.path[:0] = [str(ROOT / "BrainAnomaly"), str(ROOT / "BrainAnomalyTraining"), 
 import soop_slices
 from BrainAnomalyLib.detection import detect
 from BrainAnomalyLib.detectors.baselines.histogram import equalize
+from BrainAnomalyLib.detectors.baselines.tissue import TissueDetector
 from BrainAnomalyLib.detectors.protocol import Detector
 from BrainAnomalyLib.detectors.registry import load_detector
-from BrainAnomalyLib.detectors.shipped.combined import CombinedDetector
 from BrainAnomalyLib.evaluation.bootstrap import Estimate, PooledCounts, estimate_mean
 from BrainAnomalyLib.evaluation.scan import EvaluatedScan
 from BrainAnomalyLib.evaluation.voxels import (
@@ -54,7 +54,7 @@ from cached_scans import cached_scans
 from inserted_lesions import LesionCase, insert_lesion, insert_texture, lesion_shapes
 from published_split import published_split
 
-T1W = ("denoising", "any_contrast", "combined_t1w")
+T1W = ("denoising", "any_contrast", "combined")
 MSLUB: tuple[tuple[str, Contrast, tuple[str, ...]], ...] = (
     ("FLAIR", "FLAIR", ("histogram", "tissue", "any_contrast", "combined")),
     ("T2", "T2w", ("histogram", "tissue", "any_contrast", "combined")),
@@ -130,7 +130,6 @@ def soop(data: Path) -> None:
         "brain-normalized intensity": lambda slices: slices.image,
         "any_contrast": lambda slices: _both(slices)["network"],
         "tissue": lambda slices: _both(slices)["tissue"],
-        "combined": lambda slices: _both(slices)["combined"],
     }
 
     def rows() -> Iterable[Sequence[str]]:
@@ -155,15 +154,13 @@ def _equalized(slices: Slices) -> np.ndarray:
 
 @cache
 def _both(slices: Slices) -> dict[str, np.ndarray]:
-    """Maps of the network and the tissue reference, and their evidence together, each slice for itself."""
-    detector = load_detector("combined")
-    assert isinstance(detector, CombinedDetector)
-    found: dict[str, list[np.ndarray]] = {}
+    """Maps of the network and the tissue reference, each slice for itself."""
+    network, tissue = load_detector("any_contrast"), TissueDetector()
+    found: dict[str, list[np.ndarray]] = {"network": [], "tissue": []}
     for index in range(slices.image.shape[2]):
         slab = soop_slices.as_slab(slices, index)
-        made = soop_slices.slab_maps(detector, slab)
-        for name, volume in {**made.parts, "combined": detector.score(slab, made).anomaly}.items():
-            found.setdefault(name, []).append(volume[:, :, template_slice()])
+        found["network"].append(network.score(slab, network.reconstruct(slab)).anomaly[:, :, template_slice()])
+        found["tissue"].append(tissue.score(slab, None).anomaly[:, :, template_slice()])
     return {name: np.stack(planes, axis=-1) for name, planes in found.items()}
 
 
@@ -209,10 +206,10 @@ def anomaly_map(detector: Detector, prepared: PreparedScan) -> np.ndarray:
     return cleaned(score.anomaly, score.evaluated) if detector.cleans_map else score.anomaly
 
 
-def lesions(data: Path, scans: Sequence[tuple[CohortScan, PreparedScan]]) -> None:
+def lesions(data: Path, scans: Sequence[tuple[CohortScan, PreparedScan]], names: Sequence[str]) -> None:
     """Rows of inserted lesions: pooled AP over the cases of a size and kind."""
     shapes, random = lesion_shapes(data / "lesion_shapes_mni_1mm"), np.random.default_rng(4)
-    detectors = {name: load_detector(name) for name in T1W}
+    detectors = {name: load_detector(name) for name in names}
     cases: list[tuple[str, float, dict[str, EvaluatedScan]]] = []
     for scan, prepared in scans:
         for index in random.choice(len(shapes), _SHAPES_PER_SCAN, replace=False):
@@ -238,7 +235,7 @@ def _paired(detectors: dict[str, Detector], case: LesionCase) -> Iterable[tuple[
 
 
 def _case(scan: CohortScan, case: LesionCase, anomaly: np.ndarray, detector: Detector) -> EvaluatedScan:
-    mask, threshold = case.prepared.brain_mask, detector.threshold.value
+    mask, threshold = case.prepared.brain_mask, detector.threshold_for("T1w").value
     return EvaluatedScan(scan.subject, anomaly, case.lesion, mask, _VOXEL_MM3, threshold=threshold)
 
 
@@ -266,12 +263,12 @@ def _lesion_row(
     return kind, size, str(len(chosen)), f"`{name}`", whole.text(), f"{np.mean(each):.3f}", f"{np.mean(hits):.0%}"
 
 
-def healthy(scans: Sequence[tuple[CohortScan, PreparedScan]]) -> None:
+def healthy(scans: Sequence[tuple[CohortScan, PreparedScan]], names: Sequence[str]) -> None:
     """Rows of false positives on healthy scans as they are, and after changes that scanners make."""
     shifts: dict[str, Callable[[PreparedScan], PreparedScan]] = {"as it is": lambda prepared: prepared, **SHIFTS}
 
     def rows() -> Iterable[Sequence[str]]:
-        for name in T1W:
+        for name in names:
             detector = load_detector(name)
             for scanner, own in _by_scanner(scans).items():
                 known = not scanner.startswith(_NEVER_SEEN)
@@ -309,7 +306,7 @@ def _healthy_row(
         assert bank is not None
         scores = {**scan_scores(anomaly, prepared.brain_mask), **reconstruction.scan_scores}
         passed.append(assess(prepared, anomaly, scores, bank, reconstruction.latent).verdict)
-    advice, known = detector.threshold, [verdict == "in distribution" for verdict in passed]
+    advice, known = detector.threshold_for("T1w"), [verdict == "in distribution" for verdict in passed]
     volumes = [one.ml(found_mask(one, advice.value)) for one in made]
     kept = [volume for volume, own in zip(volumes, known, strict=True) if own]
     rates = [f"{realised_rate(made, advice.by_false_positive_rate[rate]):.2%}" for rate in (0.01, 0.05)]
@@ -355,6 +352,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=9, help="held-out scans of each scanner")
     parts = ("mslub", "soop", "lesions", "healthy")
     parser.add_argument("--part", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--detector", nargs="+", choices=T1W, default=T1W, help="of the parts lesions and healthy")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if "mslub" in chosen.part:
@@ -364,9 +362,9 @@ def main() -> None:
         if {"lesions", "healthy"} & set(chosen.part):
             scans = held_out(chosen.data, chosen.cache or Path(scratch), chosen.cases)
             if "healthy" in chosen.part:
-                healthy([*scans, *other_scanners(chosen.data, chosen.cache or Path(scratch))])
+                healthy([*scans, *other_scanners(chosen.data, chosen.cache or Path(scratch))], chosen.detector)
             if "lesions" in chosen.part:
-                lesions(chosen.data, scans)
+                lesions(chosen.data, scans, chosen.detector)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from BrainAnomalyLib.examination.examination import detect_examination
 from BrainAnomalyLib.examination.joint_intensity import joint_evidence
 from BrainAnomalyLib.examination.pooling import DEFAULT_EVIDENCE, JOINT, map_evidence, pooled
 from BrainAnomalyLib.io.volumes import read_mask, read_scan
-from painted_examinations import CONTRASTS, PaintedHead, detected, painted_heads
+from painted_examinations import CONTRASTS, PaintedHead, detected, label_maps, painted_heads
 
 WEIGHTS_OF_FLAIR, WEIGHTS_OF_JOINT = (1.0, 2.0, 4.0, 6.0, 8.0), (0.0, 1.0, 3.0, 5.0)
 REAL = {
@@ -71,7 +71,7 @@ def rates(detector: Mapping[str, Any]) -> dict[float, float]:
 def report_painted(data: Path, count: int) -> None:
     """Print correlation, volumes in healthy heads, and AP by weights."""
     healthy, ill = [], []
-    for well, sick in painted_heads(data, count):
+    for well, sick in painted_heads(data, label_maps(data, count)):
         healthy.append(painted_parts(well)[0])
         ill.append(painted_parts(sick))
     names = [*CONTRASTS, JOINT]

@@ -23,11 +23,9 @@ from BrainAnomalyLib.scoring.evidence import (
     LEVELS,
     MOST_EVIDENCE,
     evidence,
-    on_healthy_scale,
     weighted_evidence,
 )
-from BrainAnomalyTrainingLib.calibrate.calibration_statistics import PooledQuantiles
-from BrainAnomalyTrainingLib.calibrate.healthy_fits import evidence_table
+from BrainAnomalyTrainingLib.calibrate.calibration_statistics import PooledQuantiles, evidence_table
 from BrainAnomalyTrainingLib.train.sampling import training_batch
 from family_proof import (
     HELD_OUT_SCANS,
@@ -214,19 +212,6 @@ def test_evidence_is_minus_log_p_inside_the_table_rises_beyond_it_and_is_bounded
     np.testing.assert_allclose(evidence(np.float32([2.3026, 4.6052]), table), [1.0, 2.0], atol=0.03)
     far = evidence(np.float32([table[-1] + 1.0, table[-1] + 2.0, 1e9]), table)
     assert LEVELS[-1] < far[0] < far[1] < far[2] == MOST_EVIDENCE
-
-
-def test_a_map_that_is_raised_or_lowered_everywhere_comes_back_and_one_with_a_lesion_stays():
-    healthy = np.random.default_rng(1).exponential(size=100_000).astype(np.float32)
-    table, inside = table_of(healthy), np.ones(healthy.shape, dtype=bool)
-    np.testing.assert_allclose(on_healthy_scale(3.0 * healthy, inside, table), healthy, rtol=0.02)
-    np.testing.assert_allclose(on_healthy_scale(0.7 * healthy, inside, table), healthy, rtol=0.02)
-    np.testing.assert_allclose(on_healthy_scale(0.3 * healthy, inside, table), 0.5 * healthy, rtol=0.02)
-    ill = healthy.copy()
-    ill[:3000] += 20.0
-    assert on_healthy_scale(ill, inside, table)[:3000].mean() > 0.9 * ill[:3000].mean()
-    nothing = np.zeros_like(healthy)
-    np.testing.assert_array_equal(on_healthy_scale(nothing, ~inside, np.zeros_like(table)), nothing)
 
 
 def test_evidence_of_a_map_that_is_mostly_zero_is_zero_there():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -19,17 +18,17 @@ from BrainAnomalyLib.detectors.other_grid import at_2_mm
 from BrainAnomalyLib.detectors.protocol import Reconstruction
 from BrainAnomalyLib.detectors.registry import detector_for, embedded_folder, load_detector, trainable_names
 from BrainAnomalyLib.detectors.shipped import combined
-from BrainAnomalyLib.detectors.shipped.combined import CombinedConfig, CombinedDetector, CombinedT1wDetector
+from BrainAnomalyLib.detectors.shipped.combined import CombinedConfig, CombinedDetector
 from BrainAnomalyLib.errors import OptionsError, PackageError
+from BrainAnomalyLib.findings.table import find
 from BrainAnomalyLib.io.volumes import Scan, read_scan
 from BrainAnomalyLib.packages.read import read_package
 from BrainAnomalyLib.preparation.pipeline import align, prepare
 from BrainAnomalyLib.preparation.prepared import PreparedScan
 from BrainAnomalyLib.preparation.recipe import Recipe
 from BrainAnomalyLib.preparation.space.template import load_template
-from BrainAnomalyLib.scoring.evidence import weighted_evidence
 from BrainAnomalyLib.scoring.guard import assess
-from BrainAnomalyLib.scoring.normal_level import smoothed_inside
+from BrainAnomalyLib.scoring.residuals import signed_residual
 from BrainAnomalyLib.scoring.scan_level import scan_scores
 from BrainAnomalyTrainingLib.calibrate.calibration import CalibrationError
 from BrainAnomalyTrainingLib.calibrate.evidence_calibration import calibrated_by_evidence, folds_of
@@ -55,11 +54,8 @@ class BrightnessDetector(EvidenceDetector):
     Config = CombinedConfig
     recipe = RECIPE
 
-    def component_names(self) -> tuple[str, ...]:
-        return ("brightness",)
-
-    def weights(self, contrast) -> tuple[float, ...]:
-        return (1.0,)
+    def weights(self, contrast) -> dict[str, float]:
+        return {"brightness": 1.0}
 
     def reconstruct(self, prepared, progress=None):
         return Reconstruction(prepared.image, parts={"brightness": prepared.image})
@@ -105,15 +101,24 @@ def test_thresholds_come_from_subjects_whose_tables_never_saw_them(tmp_path):
     assert not list(tmp_path.glob("calibration-*"))
 
 
-def test_sessions_of_a_subject_share_a_fold_and_scanners_are_spread():
-    scans = [HeldScan(str(number % 6), 1.0, "AB"[number % 2]) for number in range(12)]
+@pytest.mark.parametrize("scanners", ["A", "AAAAAB"])
+def test_sessions_of_a_subject_share_a_fold(scanners):
+    scans = [HeldScan(str(number % 6), 1.0, scanners[number % 6 % len(scanners)]) for number in range(12)]
     folds = folds_of(scans, 3)
     assert sorted(index for fold in folds for index in fold) == list(range(12))
     for fold in folds:
         assert len({scans[index].subject for index in fold}) == 2
         rest = {scans[index].subject for other in folds if other is not fold for index in other}
         assert rest.isdisjoint({scans[index].subject for index in fold})
-        assert {scans[index].scanner for index in fold} == {"A", "B"}
+
+
+def test_a_scanner_is_judged_by_the_others_tables_and_the_calibration_says_so(tmp_path):
+    scans = [HeldScan(str(number), 1.0 + number % 2, "AB"[number % 2]) for number in range(6)]
+    assert folds_of(scans) == [[0, 2, 4], [1, 3, 5]]
+    outcome = calibrated(brightness(), scans, RunFolder(tmp_path))
+    assert "2 scanners by tables of the others" in outcome.entry["realised"]["method"]
+    # Half of the voxels of B's brains are brighter than any of A's.
+    assert outcome.entry["quantiles"]["0.1"] > 4.0
 
 
 def test_one_subject_is_refused_unless_the_recipe_allows_it_and_then_says_so(tmp_path):
@@ -154,16 +159,11 @@ def test_the_combined_map_has_all_components_and_sees_a_bright_lesion():
     detector = load_detector("combined", device="cpu")
     reconstruction = detector.reconstruct(prepared)
     score = detector.score(prepared, reconstruction)
-    assert set(score.components) == {"tissue", "network", "asymmetry", "deviation"}
+    weights = detector.weights("FLAIR")
+    assert tuple(score.components) == tuple(weights) == ("deviation", "lesion", "network", "asymmetry", "tissue")
     for part in score.components.values():
         assert part[lesion].mean() > 3 * part[score.evaluated & ~lesion].mean()
-    weights = detector.config
-    names = (
-        *(("tissue", weights.anatomy), ("network", weights.network)),
-        *(("asymmetry", weights.asymmetry), ("deviation", 0.0)),
-    )
-    total = sum(weight for _, weight in names)
-    expected = sum(score.components[name] * weight for name, weight in names) / total
+    expected = sum(score.components[name] * weight for name, weight in weights.items()) / sum(weights.values())
     np.testing.assert_allclose(score.anomaly, expected, atol=1e-5)
     assert (score.anomaly[lesion] > detector.threshold_for("FLAIR").value).mean() > 0.5
     assert reconstruction.pseudo_healthy[lesion].mean() < prepared.image[lesion].mean()
@@ -212,75 +212,81 @@ def test_the_scan_on_the_networks_grid_keeps_its_intensities_up_to_the_rim():
 
 
 @needs("ds002748_t1_brain_2mm")
-def test_t1w_is_judged_by_both_networks_with_a_guard_and_calibrated_thresholds():
-    detector = load_detector("combined_t1w", device="cpu")
-    assert isinstance(detector, CombinedT1wDetector)
+def test_t1w_has_a_guard_and_calibrated_thresholds_and_dark_lesions_are_called_darker():
+    detector = load_detector("combined", device="cpu")
     healthy = prepare(read_scan(SCANS / "sub-01_T1w.nii.gz", "T1w"), detector.recipe)
-    plain = detector.score(healthy, detector.reconstruct(healthy))
-    assert set(plain.components) == {"denoising", "network", "asymmetry", "deviation", "normative"}
-    mean = weighted_evidence([plain.components[name] for name in detector.component_names()], detector.weights("T1w"))
-    np.testing.assert_allclose(plain.anomaly, smoothed_inside(mean, plain.evaluated, 1.2), atol=1e-5)
+    seen = detector.reconstruct(healthy)
+    plain = detector.score(healthy, seen)
+    assert set(plain.components) == {"deviation", "lesion", "network", "asymmetry"}
     advice = detector.threshold_for("T1w")
     assert set(advice.by_false_positive_rate) >= {0.01, 0.05}
     own = {r: float((plain.anomaly[healthy.brain_mask] > at).mean()) for r, at in advice.by_false_positive_rate.items()}
     assert all(share < 4.5 * rate for rate, share in own.items())
     # One scan says little of one voxel in a thousand.
     assert all(share > rate / 4.5 for rate, share in own.items() if rate >= 0.005)
-    ill, changed = with_blob(healthy, 0.35)
-    found = detector.score(ill, detector.reconstruct(ill)).anomaly
-    assert found[changed].mean() > 3 * plain.anomaly[changed].mean()
+    for gain, looks in ((0.35, "brighter"), (-0.45, "darker")):
+        ill, changed = with_blob(healthy, gain)
+        made = detector.reconstruct(ill)
+        found = detector.score(ill, made).anomaly
+        assert found[changed].mean() > 3 * plain.anomaly[changed].mean()
+        grid = ill.template.grid
+        residual = signed_residual(ill.image, made.pseudo_healthy, ill.brain_mask)
+        table = find(found, grid, np.eye(4), advice.value, residual=residual).table
+        center = grid.to_world(np.argwhere(changed).mean(axis=0)[None])[0]
+        nearest = min(table, key=lambda one: np.linalg.norm(np.subtract(one.centroid_ras, center)))
+        assert nearest.looks == looks
     bank = detector.guard_for("T1w")
     assert bank.contrasts == ("T1w",)
     scores = scan_scores(plain.anomaly, healthy.brain_mask)
-    assert assess(healthy, plain.anomaly, scores, bank).verdict != "out of distribution"
-    inverted = replace(healthy, image=np.where(healthy.brain_mask, 1.5 - healthy.image, 0.0).astype(np.float32))
-    bad = detector.score(inverted, detector.reconstruct(inverted)).anomaly
-    assert assess(inverted, bad, scan_scores(bad, inverted.brain_mask), bank).verdict == "out of distribution"
+    assert assess(healthy, plain.anomaly, scores | seen.scan_scores, bank).verdict == "in distribution"
+    noisy = healthy.image + np.random.default_rng(0).normal(scale=1.0, size=healthy.image.shape)
+    bad = replace(healthy, image=np.where(healthy.brain_mask, noisy, 0.0).astype(np.float32))
+    verdict = assess(bad, plain.anomaly, scores | detector.reconstruct(bad).scan_scores, bank)
+    assert verdict.verdict == "out of distribution"
+    assert "Brain Anomaly Training" in verdict.reasons[0]
 
 
-def test_t1w_says_nothing_where_healthy_scans_have_no_brain_and_counts_by_the_place():
-    detector = load_detector("combined_t1w", device="cpu")
-    template = load_template("template_2mm")
-    everywhere = on_template(template.brain, np.ones_like(template.brain_mask), detector.recipe)
-    inside = detector.evaluated(everywhere)
-    assert inside[template.brain_mask].mean() > 0.97
-    outside = ndimage.distance_transform_edt(~template.brain_mask, sampling=2.0) > 12.0
-    assert not inside[:, :, 48:][outside[:, :, 48:]].any(), "above the brain stem"
-    ones = np.ones(template.grid.shape, dtype=np.float32)
-    made = Reconstruction(ones, parts=dict.fromkeys(("denoising", "network", "asymmetry", "deviation"), ones))
-    maps = detector.component_maps(everywhere, made)
-    for name in ("denoising", "network", "asymmetry"):
-        level = 1.0 / maps[name][template.brain_mask]
-        assert 0.7 < level.min() < 0.95 < np.median(level) < 1.05 < 1.1 < level.max() < 5.0
-
-
-def test_contrasts_choose_what_measured_best_and_each_default_is_a_package_of_its_own():
-    assert [detector_for(name) for name in ("T1w", "FLAIR", "T2w", "PD")] == [
-        "combined_t1w", "combined", "combined", "tissue",
-    ]  # fmt: skip
-    assert not {"combined", "combined_t1w"} & set(trainable_names())
-    assert [embedded_folder(name).name for name in ("combined", "combined_t1w")] == ["combined", "combined_t1w"]
+def test_one_package_is_the_choice_for_every_contrast_and_nearest_tables_say_so():
+    assert [detector_for(name) for name in ("T1w", "FLAIR", "T2w", "PD", "unknown")] == [*["combined"] * 4, "anatomy"]
+    assert "combined" not in trainable_names()
     detector = load_detector("combined", device="cpu")
     assert isinstance(detector, CombinedDetector)
-    assert detector.threshold_for("T2w").value != detector.threshold_for("FLAIR").value
     assert detector.package_identity == read_package(embedded_folder("combined")).identity
+    thresholds = {name: detector.threshold_for(name) for name in detector.contrasts}
+    assert len({advice.value for advice in thresholds.values()}) == 3
+    for name in ("FLAIR", "T2w", "T1w"):
+        assert "1 mL of findings" in thresholds[name].source
+        assert len(thresholds[name].by_false_positive_rate) == 5
+    assert thresholds["PD"].source == f"{thresholds['T2w'].source}; these are T2w, nothing was measured on PD"
+    assert thresholds["PD"].value == thresholds["T2w"].value
+    assert set(detector.weights("PD")) == set(detector.weights("T2w")) == set(detector.weights("FLAIR")) - {"tissue"}
+
+
+def test_a_detector_of_earlier_versions_says_what_took_its_place(monkeypatch):
+    with pytest.raises(OptionsError, match="became part of 'combined'") as found:
+        load_detector("combined_t1w")
+    assert "calibrate its package again on your own healthy scans" in found.value.remedy
+    package = read_package(embedded_folder("combined"))
+    monkeypatch.setitem(package.metadata, "config", {"anatomy": 2.0, "network": 1.0})
+    with pytest.raises(PackageError, match="weighs other maps than now"):
+        CombinedDetector.from_package(package, "cpu")
+    monkeypatch.setitem(package.metadata, "detector", "combined_t1w")
+    with pytest.raises(PackageError, match="became part of 'combined'"):
+        CombinedDetector.from_package(package, "cpu")
 
 
 def test_networks_inside_a_package_are_those_of_the_packages_it_was_made_of():
-    whole = load_detector("combined_t1w", device="cpu")
-    for name, alone in (("network", "any_contrast"), ("denoising", "denoising")):
-        own, other = whole.parts[name], load_detector(alone, device="cpu")
-        assert all(
-            torch.equal(value, other.network.state_dict()[key]) for key, value in own.network.state_dict().items()
-        )
-        np.testing.assert_array_equal(own.calibration["healthy_rms"], other.calibration["healthy_rms"])
-        assert own.config == other.config
+    whole = load_detector("combined", device="cpu")
+    own, other = whole.parts["network"], load_detector("any_contrast", device="cpu")
+    assert all(torch.equal(value, other.network.state_dict()[key]) for key, value in own.network.state_dict().items())
+    np.testing.assert_array_equal(own.calibration["healthy_rms"], other.calibration["healthy_rms"])
+    assert own.config == other.config
 
 
 def test_a_package_without_tables_or_of_another_detector_is_refused_in_words(monkeypatch):
     package = read_package(embedded_folder("combined"))
     with pytest.raises(PackageError, match="is for the detector 'combined'"):
-        load_detector("combined_t1w", package.folder, "cpu")
+        BrightnessDetector.from_package(package, "cpu")
     bare = {name: value for name, value in package.calibration().items() if TABLE_PREFIX not in name}
     own = type(package).calibration
     monkeypatch.setattr(type(package), "calibration", lambda self: own(self) if self.prefix else bare)
@@ -302,7 +308,7 @@ def test_a_site_calibrates_the_default_for_flair_and_keeps_what_it_did_not_measu
     command = ["calibrate", embedded_folder("combined"), tmp_path / "scans", "--out", out, "--site", "Ward 7"]
     assert main([str(part) for part in (*command, "--workers", 1, "--device", "cpu", "--quiet")]) == 0
     before, after = load_detector("combined", device="cpu"), load_detector("combined", out, "cpu")
-    table = TABLE_PREFIX + "tissue"
+    table = TABLE_PREFIX + "deviation"
     assert not np.array_equal(after.fitted["FLAIR"][table], before.fitted["FLAIR"][table])
     np.testing.assert_array_equal(after.fitted["T2w"][table], before.fitted["T2w"][table])
     assert after.threshold_for("T2w") == before.threshold_for("T2w")
@@ -311,29 +317,23 @@ def test_a_site_calibrates_the_default_for_flair_and_keeps_what_it_did_not_measu
     assert after.guard_for("FLAIR").scans == 3
     metadata = json.loads((out / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert metadata["calibration"]["rests_on"]["evidence tables"] == "3 healthy scans of Ward 7"
-    assert metadata["version"] == "2.1.1"
-    assert "Ward 7" in metadata["changelog"]["2.1.1"]
+    assert metadata["version"] == "3.0.1"
+    assert "Ward 7" in metadata["changelog"]["3.0.1"]
     assert (out / "docs" / "README.md").read_text(encoding="utf-8") == model_card(metadata)
-    again = Path(out.parent / "again")
-    assert (
-        main(["calibrate", str(out), str(tmp_path / "scans"), "--contrast", "T1w", "--out", str(again), "--quiet"]) != 0
-    )
 
 
 @pytest.mark.slow
 @needs("ds002748_t1_brain_2mm")
-def test_a_site_calibrates_the_default_for_t1w_and_few_scans_keep_the_levels_at_a_place(tmp_path):
+def test_a_site_calibrates_the_default_for_t1w(tmp_path):
     folder = tmp_path / "scans"
     folder.mkdir()
     for number in (1, 2, 3):
         (folder / f"sub-{number:02d}_T1w.nii.gz").symlink_to(SCANS / f"sub-{number:02d}_T1w.nii.gz")
     out = tmp_path / "own"
-    command = ["calibrate", embedded_folder("combined_t1w"), folder, "--out", out, "--workers", 1, "--device", "cpu"]
-    assert main([*(str(part) for part in command), "--quiet"]) == 0
-    before, after = load_detector("combined_t1w", device="cpu"), load_detector("combined_t1w", out, "cpu")
-    for name in ("coverage", "level_denoising", "normative_mean"):
-        np.testing.assert_array_equal(after.fitted["T1w"][name], before.fitted["T1w"][name])
-    assert not np.array_equal(after.fitted["T1w"]["table_denoising"], before.fitted["T1w"]["table_denoising"])
-    assert after.threshold.value != before.threshold.value
-    said = read_package(out).metadata["calibration"]["rests_on"]
-    assert "20 subjects are needed" in said["normal levels and intensities at a place"]
+    command = ["calibrate", embedded_folder("combined"), folder, "--out", out, "--workers", 1, "--device", "cpu"]
+    assert main([*(str(part) for part in command), "--contrast", "T1w", "--quiet"]) == 0
+    before, after = load_detector("combined", device="cpu"), load_detector("combined", out, "cpu")
+    assert not np.array_equal(after.fitted["T1w"]["table_network"], before.fitted["T1w"]["table_network"])
+    np.testing.assert_array_equal(after.fitted["FLAIR"]["table_network"], before.fitted["FLAIR"]["table_network"])
+    assert after.threshold_for("T1w").value != before.threshold_for("T1w").value
+    assert after.threshold_for("FLAIR") == before.threshold_for("FLAIR")

@@ -48,6 +48,26 @@ def test_unit_and_offset_change_nothing(brain, scale, offset) -> None:
     np.testing.assert_allclose(after, before, atol=0.02)
 
 
+def test_what_is_explained_falls_with_noise_and_ghosts_but_not_with_unit_offset_or_lesion(brain) -> None:
+    image, mask, shares, lesion = brain
+    noise = 20.0 * np.random.default_rng(1).standard_normal(SHAPE)
+    changed = {
+        "as it is": image,
+        "unit": 0.01 * image - 3.6,
+        "no lesion": np.where(lesion, 100.0, image),
+        "noise": image + noise,
+        "ghost": image + 0.5 * np.roll(image, 7, axis=1),
+        "nothing": np.ones(SHAPE),
+    }
+    found = {name: expected_scan(one.astype(np.float32), mask, shares).explained for name, one in changed.items()}
+    assert found["as it is"] > 0.9
+    assert found["unit"] == pytest.approx(found["as it is"], abs=1e-3)
+    assert found["no lesion"] == pytest.approx(found["as it is"], abs=0.01)
+    assert found["noise"] < found["as it is"] - 0.1
+    assert found["ghost"] < found["as it is"] - 0.1
+    assert found["nothing"] == 0.0
+
+
 def test_the_pseudo_healthy_scan_loses_the_lesion_and_keeps_texture(brain) -> None:
     image, mask, shares, lesion = brain
     healed = pseudo_healthy(image, expected_scan(image, mask, shares), np.zeros_like(image))

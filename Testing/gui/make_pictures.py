@@ -1,9 +1,10 @@
 """Draw the tutorial's pictures: both panels driven in the test host on real runs, and the slice views of the scene.
 
-    PYTHONPATH=BrainAnomaly:BrainAnomalyTraining python Testing/gui/make_pictures.py [detection] [training]
+    PYTHONPATH=BrainAnomaly:BrainAnomalyTraining python Testing/gui/make_pictures.py [detection|examination|training]...
 
-Writes docs/pictures/*.png. The scan is the FLAIR of Resources/Example (a person with a chronic stroke), the healthy
-scans are made from the template. No picture shows the 3D Slicer application, and each says so.
+Writes docs/pictures/*.png. The scans are those of Resources/Example (a person with a chronic stroke), the earlier date
+is the same FLAIR turned and shifted, the healthy scans are made from the template. No picture shows the 3D Slicer
+application, and each says so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 TESTING = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTING), str(TESTING / "gui")]
 
+import nibabel
+import numpy as np
 from healthy_folder import make_healthy_folder
 from host import installed
 from PySide6 import QtCore, QtGui
@@ -28,6 +31,9 @@ LARGEST_BYTES = 300_000
 PANEL_WIDTH = 420
 SECONDS = 1500.0
 TRAINING_STEPS = 60
+CONTRASTS = ("FLAIR", "T2", "T1")
+# In radians: about three degrees.
+EARLIER_TURN = 0.05
 SLICE_VIEWS = ("Red", "Yellow", "Green")
 
 
@@ -36,7 +42,7 @@ def main(wanted: list[str]) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BRAIN_ANOMALY_MODELS"] = str(Path(folder) / "Models")
-        for name, draw in {"detection": draw_detection, "training": draw_training}.items():
+        for name, draw in _DRAWN.items():
             if not wanted or name in wanted:
                 with installed() as host:
                     draw(host, Path(folder))
@@ -66,6 +72,49 @@ def draw_detection(host: Any, folder: Path) -> None:
     host.click(panel.ui.threeUpButton)
     host.click_cell(panel.ui.findingsTable, 0, 2)
     save(side_by_side(host, slicer.app.layoutManager().sliceViewNames()), "5_side_by_side.png")
+
+
+def draw_examination(host: Any, folder: Path) -> None:
+    """Three contrasts of one session together, then the FLAIR alone beside an earlier date."""
+    import slicer
+
+    panel = host.open("BrainAnomaly", PANEL_WIDTH)
+    ui = panel.ui
+    scans = {name: slicer.util.loadVolume(str(EXAMPLE.with_name(f"{name}.nii.gz"))) for name in CONTRASTS}
+    ui.inputSelector.setCurrentNode(scans["FLAIR"])
+    ui.furtherGroupBox.collapsed = False
+    for number, name in enumerate(CONTRASTS[1:], 1):
+        getattr(ui, f"furtherSelector{number}").setCurrentNode(scans[name])
+    _run(host, panel)
+    save(host.picture(panel.parent), "8_several_contrasts.png")
+    for number in (1, 2):
+        getattr(ui, f"furtherSelector{number}").setCurrentNode(None)
+    ui.furtherGroupBox.collapsed, ui.priorGroupBox.collapsed = True, False
+    ui.priorSelector.setCurrentNode(earlier_date(folder))
+    _run(host, panel)
+    host.click(ui.showPriorButton)
+    host.click_cell(ui.findingsTable, 0, 2)
+    save(host.picture(panel.parent), "9_earlier_date.png")
+    save(side_by_side(host, slicer.app.layoutManager().sliceViewNames()), "10_two_dates.png")
+
+
+def earlier_date(folder: Path) -> Any:
+    """The same head in another position and 3 % brighter, as if scanned on another day: nothing has changed in it."""
+    import slicer
+
+    moved = folder / "FLAIR earlier.nii.gz"
+    image = nibabel.load(EXAMPLE)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(EARLIER_TURN), -np.sin(EARLIER_TURN)], [np.sin(EARLIER_TURN), np.cos(EARLIER_TURN)]]
+    turn[:3, 3] = (4.0, -3.0, 2.0)
+    nibabel.save(nibabel.Nifti1Image(1.03 * image.get_fdata(dtype=np.float32), turn @ image.affine), moved)
+    return slicer.util.loadVolume(str(moved))
+
+
+def _run(host: Any, panel: Any) -> None:
+    host.click(panel.ui.detectButton)
+    host.wait(lambda: not panel.panel.runner.running, SECONDS, "the run to end")
+    assert panel.ui.findingsTable.rowCount > 0, panel.ui.messageLabel.text
 
 
 def draw_training(host: Any, folder: Path) -> None:
@@ -138,6 +187,8 @@ def save(image: QtGui.QImage, name: str) -> None:
     assert (PICTURES / name).stat().st_size <= LARGEST_BYTES, f"{name} is larger than {LARGEST_BYTES // 1000} kB"
     print(name, (PICTURES / name).stat().st_size // 1000, "kB", flush=True)
 
+
+_DRAWN = {"detection": draw_detection, "examination": draw_examination, "training": draw_training}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

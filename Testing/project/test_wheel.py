@@ -117,7 +117,7 @@ def test_a_bids_data_set_becomes_derivatives_table_and_page(bids_app: tuple[Any,
     for subject in ("sub-01", "sub-02"):
         stem = f"{out}/{subject}/anat/{subject}_space-orig_desc-"
         sidecar = json.loads(Path(f"{stem}anomalymap_T1w.json").read_text(encoding="utf-8"))
-        assert sidecar["BrainAnomaly"]["detector"]["name"] == "combined_t1w"
+        assert sidecar["BrainAnomaly"]["detector"]["name"] == "combined"
         assert len(sidecar["BrainAnomaly"]["findings"]) > 0
         assert Path(f"{stem}T1wfindings_dseg.nii.gz").is_file()
         assert Path(f"{stem}pseudohealthy_T1w.nii.gz").is_file()

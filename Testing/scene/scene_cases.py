@@ -36,11 +36,11 @@ DETECTOR = {
 }
 # All components that a combined detector may have, each with a map of its own.
 COMPONENTS = {
-    "denoising": np.float32(0.5),
-    "tissue": np.float32(1.5),
+    "deviation": np.float32(0.5),
+    "lesion": np.float32(0.3),
     "network": np.float32(0.8),
     "asymmetry": np.float32(0.1),
-    "normative": np.float32(0.3),
+    "tissue": np.float32(1.5),
     "a part of tomorrow": np.float32(0.2),
 }
 

@@ -282,6 +282,24 @@ def test_one_or_two_healthy_scans_leave_contrast_and_alignment(scans):
     assert judged(made_scan(206, contrast="T2w"), made_map(206), bank).verdict == "out of distribution"
 
 
+@pytest.mark.parametrize(
+    ("unexplained", "expected"),
+    [(0.12, "in distribution"), (0.15, "in distribution"), (0.19, "unusual"), (0.4, "out of distribution")],
+)
+def test_what_the_scans_own_structures_explain_decides_where_it_is_known(unexplained, expected):
+    scores = {**BANK.scores, guard.UNEXPLAINED: np.linspace(0.11, 0.14, BANK.scans)}
+    bank = replace(BANK, scores=scores)
+    scan, anomaly = made_scan(99), made_map(99)
+    other = replace(scan, image=scan.image**1.3)
+    assert judged(other, anomaly).verdict != "in distribution"
+    verdict = guard.assess(other, anomaly, {guard.UNEXPLAINED: unexplained}, bank)
+    assert verdict.verdict == expected
+    told = [reason for reason in verdict.reasons if "calibrate on healthy scans of this scanner" in reason]
+    assert len(told) == (expected != "in distribution")
+    if told:
+        assert f"explain {1.0 - unexplained:.0%} of it, 88% of healthy scans" in told[0]
+
+
 def test_codes_of_the_network_are_compared_too():
     codes = np.random.default_rng(7).normal(size=(25, 6))
     bank = replace(BANK, latents=codes)

@@ -1,16 +1,16 @@
-"""What detectors share whose map is the weighted evidence of several component maps.
+"""What detectors share whose map is the weighted mean evidence of several component maps.
 
 Each component becomes calibrated evidence (``scoring.evidence``), read off a table of healthy values of the scan's
 contrast; their weighted mean is the result, and each stays visible as a component. Everything that is fitted to healthy
-scans lies in the package, by contrast: tables, where the class asks for it how high each component is at a place, and
-what the scans look like as a whole. A subclass says what its components are; the networks it needs are inside its
-package.
+scans lies in the package, by contrast: tables, and what the scans look like as a whole. A subclass says what its
+components are; the networks it needs are inside its package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,23 +24,21 @@ from ..preparation.recipe import Recipe
 from ..progress import Progress, silent
 from ..scoring.evidence import evidence, weighted_evidence
 from ..scoring.guard import GuardBank, bank_from_tensors
-from ..scoring.normal_level import covered, relative
 from .learned import UNCALIBRATED, LearnedDetector, threshold_advice
 from .learning import config_from_json
 from .protocol import CalibrationKind, Reconstruction, Score, ThresholdAdvice
-from .registry import detector_class_named
+from .registry import detector_class_named, replaced
 
-TABLE_PREFIX, LEVEL_PREFIX, COVERAGE = "table_", "level_", "coverage"
+TABLE_PREFIX = "table_"
 Fitted = Mapping[str, FloatArray]
 
 
 class EvidenceDetector:
     """Base of the detectors that weigh evidence. Subclasses set the class variables and override what differs.
 
-    ``parts`` are the networks inside the package, by name; ``fits_places`` says whether components count relative to
-    their normal level at a place, and ``allowed_ml`` how many mL of findings the default threshold may leave in a
-    healthy scan. ``calibration`` states thresholds as a package's metadata do; ``fitted`` holds the tensors of every
-    contrast.
+    ``parts`` are the networks inside the package, by name; ``nearest`` says whose tables and thresholds hold for a
+    contrast that has none. ``calibration`` states thresholds as a package's metadata do; ``fitted`` holds the tensors
+    of every contrast.
     """
 
     name: ClassVar[str]
@@ -49,8 +47,7 @@ class EvidenceDetector:
     unit: ClassVar[str] = "evidence (-log10 of the part of healthy voxels as high)"
     cleans_map: ClassVar[bool] = False
     calibrated_by: ClassVar[CalibrationKind] = "evidence"
-    fits_places: ClassVar[bool] = False
-    allowed_ml: ClassVar[float] = 1.0
+    nearest: ClassVar[Mapping[Contrast, Contrast]] = {}
     part_names: ClassVar[tuple[str, ...]]
     Config: ClassVar[type]
     recipe: Recipe
@@ -73,16 +70,16 @@ class EvidenceDetector:
     @classmethod
     def from_package(cls, package: Package, device: str = "auto") -> Self:
         """The detector of a verified package. Raises PackageError for one of another detector or without tables."""
-        if package.metadata["detector"] != cls.name:
-            message = f"The model package '{package.folder.name}' is for the detector '{package.metadata['detector']}'."
-            raise PackageError(message, f"Choose a package for '{cls.name}'.")
+        if (own := package.metadata["detector"]) != cls.name:
+            message = f"The model package '{package.folder.name}' is for the detector '{own}'."
+            raise PackageError(*(replaced(own) or (message, f"Choose a package for '{cls.name}'.")))
         config: Any = config_from_json(cls.Config, package.metadata["config"])
         parts = {name: _network(package.part(name), device) for name in cls.part_names}
         tensors = {name: value.float().numpy() for name, value in package.calibration().items()}
         fitted = {contrast: own for contrast in CONTRASTS if (own := below(tensors, f"{contrast}."))}
         detector = cls(config, parts, fitted, package.metadata["calibration"], package)
         known = fitted.get(cls.contrasts[0], {})
-        if any(TABLE_PREFIX + name not in known for name in detector.component_names()):
+        if any(TABLE_PREFIX + name not in known for name in detector.weights(cls.contrasts[0])):
             raise PackageError(
                 f"The model package '{package.folder.name}' has no evidence tables for {cls.contrasts[0]}.",
                 "Use the package that comes with BrainAnomaly, or calibrate it again.",
@@ -95,69 +92,54 @@ class EvidenceDetector:
         other.fitted = {contrast: dict(tensors)}
         return other
 
-    def component_names(self) -> tuple[str, ...]:
-        """Names of the maps, in the order of ``weights``."""
-        raise NotImplementedError
-
-    def weights(self, contrast: Contrast) -> tuple[float, ...]:
-        """Of the components, in the order of their names."""
+    def weights(self, contrast: Contrast) -> dict[str, float]:
+        """Of the components that a contrast has, by name, in the order in which they are shown."""
         raise NotImplementedError
 
     def reconstruct(self, prepared: PreparedScan, progress: Progress = silent) -> Reconstruction:
-        """The pseudo-healthy brain, and as ``parts`` every component's map that needs nothing fitted."""
+        """The pseudo-healthy brain, and as ``parts`` the map of every component."""
         raise NotImplementedError
 
-    def fitted_for(self, contrast: Contrast) -> Fitted:
-        """The tensors of a contrast, or of the detector's first one where its own is unknown."""
-        return self.fitted.get(contrast) or self.fitted.get(self.contrasts[0], {})
-
-    def component_maps(self, prepared: PreparedScan, made: Reconstruction) -> dict[str, FloatArray]:
-        """Every component's map relative to its normal level at each place, as far as that is fitted."""
-        fitted = self.fitted_for(prepared.shown)
-        return {
-            name: values if (level := fitted.get(LEVEL_PREFIX + name)) is None else relative(values, level)
-            for name, values in made.parts.items()
-        }
-
     def evaluated(self, prepared: PreparedScan) -> MaskArray:
-        """The brain, where healthy scans had theirs."""
-        coverage, mask = self.fitted_for(prepared.shown).get(COVERAGE), prepared.brain_mask
-        return mask if coverage is None else mask & covered(coverage, mask.shape)
+        """Where the detector speaks: the brain."""
+        return prepared.brain_mask
+
+    def known_as(self, contrast: Contrast) -> Contrast:
+        """The contrast whose tables and thresholds hold: its own, else the nearest that has some, else the first."""
+        near = contrast if contrast in self.fitted else self.nearest.get(contrast, contrast)
+        return near if near in self.fitted else self.contrasts[0]
+
+    def fitted_for(self, contrast: Contrast) -> Fitted:
+        """The tensors that hold for a contrast."""
+        return self.fitted.get(self.known_as(contrast), {})
 
     def score(self, prepared: PreparedScan, reconstruction: Reconstruction | None) -> Score:
         """Weighted mean evidence where the detector speaks; all components beside it."""
         made = reconstruction if reconstruction is not None else self.reconstruct(prepared)
         inside, fitted = self.evaluated(prepared), self.fitted_for(prepared.shown)
-        maps = self.component_maps(prepared, made)
-        parts = {}
-        for name in self.component_names():
-            table = fitted[TABLE_PREFIX + name]
-            parts[name] = evidence(self.comparable(maps[name], inside, table)[inside], table)
-        mean = _placed(weighted_evidence(list(parts.values()), self.weights(prepared.shown)), inside)
-        return Score(
-            self.joined(mean, inside), inside, {name: _placed(values, inside) for name, values in parts.items()}
-        )
-
-    def comparable(self, values: FloatArray, inside: MaskArray, table: FloatArray) -> FloatArray:
-        """A component's map as its table of healthy values wants it: as it is."""
-        return values
-
-    def joined(self, anomaly: FloatArray, inside: MaskArray) -> FloatArray:
-        """The weighted mean as it is shown."""
-        return anomaly
+        weights = self.weights(prepared.shown)
+        parts = {name: evidence(made.parts[name][inside], fitted[TABLE_PREFIX + name]) for name in weights}
+        mean = weighted_evidence(list(parts.values()), list(weights.values()))
+        return Score(_placed(mean, inside), inside, {name: _placed(values, inside) for name, values in parts.items()})
 
     def threshold_for(self, contrast: Contrast) -> ThresholdAdvice:
-        """Of the contrast, or of the detector's first one where its own is unknown."""
-        stated = self._stated.get(contrast) or self._stated.get(self.contrasts[0])
-        return UNCALIBRATED if stated is None else threshold_advice(stated)
+        """Of the contrast, or of the one that is known for it, which it says."""
+        known = self.known_as(contrast)
+        stated = self._stated.get(known)
+        if stated is None:
+            return UNCALIBRATED
+        advice = threshold_advice(stated)
+        if contrast in (known, "unknown"):
+            return advice
+        return replace(advice, source=f"{advice.source}; these are {known}, nothing was measured on {contrast}")
 
     def slice_means_for(self, contrast: Contrast) -> FloatArray | None:
         """Those of the healthy scans of that contrast."""
         return self.fitted.get(contrast, {}).get("healthy_slice_means")
 
     def guard_for(self, contrast: Contrast) -> GuardBank | None:
-        """The healthy scans of that contrast; those of the first one for a contrast that is not calibrated at all."""
-        known = contrast if contrast in self.fitted else self.contrasts[0]
+        """The healthy scans of that contrast, or of the one that is known for it."""
+        known = self.known_as(contrast)
         return bank_from_tensors(self.fitted.get(known, {}), self._stated.get(known, {}), (known,))
 
 

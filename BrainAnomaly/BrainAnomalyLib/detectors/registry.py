@@ -54,8 +54,11 @@ _DETECTORS = {
     "foreign_patch": _trained("families.self_supervised.foreign_patch", "ForeignPatch"),
     "any_contrast": _trained("shipped.any_contrast", "AnyContrast", "any_contrast"),
     "combined": _Entry("shipped.combined", "CombinedDetector", "combined"),
-    "combined_t1w": _Entry("shipped.combined", "CombinedT1wDetector", "combined_t1w"),
 }
+
+
+# Detectors of earlier versions, and what took their place.
+_REPLACED = {"combined_t1w": "combined"}
 
 
 def detector_names() -> tuple[str, ...]:
@@ -78,8 +81,17 @@ def package_free_names() -> tuple[str, ...]:
 
 
 def detector_for(contrast: Contrast) -> str:
-    """The detector that suits a contrast: all evidence together where it is calibrated, else the tissue reference."""
-    return {"T1w": "combined_t1w", "FLAIR": "combined", "T2w": "combined"}.get(contrast, "tissue")
+    """The detector that suits a contrast: all evidence together where the contrast is known, else anatomy alone."""
+    return "anatomy" if contrast == "unknown" else "combined"
+
+
+def replaced(name: str) -> tuple[str, str] | None:
+    """What became of a detector of earlier versions and what to do, None for any other name."""
+    if name not in _REPLACED:
+        return None
+    own = _REPLACED[name]
+    remedy = f"Use '{own}', and calibrate its package again on your own healthy scans."
+    return f"The detector '{name}' became part of '{own}'.", remedy
 
 
 def embedded_folder(name: str) -> Path | None:
@@ -103,7 +115,9 @@ def load_detector(name: str, package: str | Path | None = None, device: str = "a
 
 
 def detector_class_named(name: str) -> type:
-    """The class of that name. Raises OptionsError for an unknown one."""
+    """The class of that name. Raises OptionsError for an unknown one, and for one that another has replaced."""
+    if (gone := replaced(name)) is not None:
+        raise OptionsError(*gone)
     if name not in _DETECTORS:
         raise OptionsError(f"There is no detector named '{name}'.", f"Choose one of {', '.join(_DETECTORS)}.")
     entry = _DETECTORS[name]

@@ -12,15 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..io.geometry import FloatArray, MaskArray
+from ..io.geometry import FloatArray
 
 # -log10 of the part of healthy voxels above each entry of a table.
 LEVELS = np.asarray([0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.3, 1.6, 2.0, 2.4, 2.8, 3.2, 3.6, 4.0], dtype=np.float64)
 MOST_EVIDENCE = 12.0
 _LEAST_RISE = 1e-6
-# The entry of a table that stands for the bulk of the brain: lesions of a tenth of it hardly move that.
-_BULK = 4
-_LOWEST_BULK = 0.6
 
 
 def evidence(values: FloatArray, table: FloatArray) -> FloatArray:
@@ -30,16 +27,6 @@ def evidence(values: FloatArray, table: FloatArray) -> FloatArray:
     slope = (LEVELS[-1] - LEVELS[-5]) / max(steps[-1] - steps[-5], _LEAST_RISE)
     beyond = LEVELS[-1] + (values - steps[-1]) * slope
     return np.minimum(np.where(values > steps[-1], beyond, inside), MOST_EVIDENCE).astype(np.float32)
-
-
-def on_healthy_scale(values: FloatArray, inside: MaskArray, table: FloatArray) -> FloatArray:
-    """``values`` divided by how their bulk in the brain (82 % of it) compares with that of healthy scans.
-
-    Another scanner's noise and resolution raise or lower a map everywhere, a lesion raises it only where it is. A map
-    is raised by no more than two thirds.
-    """
-    bulk = float(np.quantile(values[inside], 1.0 - 10.0 ** -LEVELS[_BULK])) if inside.any() else 0.0
-    return np.asarray(values / max(bulk / max(float(table[_BULK]), _LEAST_RISE), _LOWEST_BULK), dtype=np.float32)
 
 
 def weighted_evidence(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:

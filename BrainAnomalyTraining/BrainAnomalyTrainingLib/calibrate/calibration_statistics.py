@@ -12,6 +12,7 @@ from scipy import ndimage, stats
 
 from BrainAnomalyLib.evaluation.healthy import clopper_pearson
 from BrainAnomalyLib.io.geometry import Array, FloatArray, MaskArray
+from BrainAnomalyLib.scoring.evidence import LEVELS
 
 SMOOTHING_VOXELS = 2.0
 EXACT_VALUES = 20_000_000
@@ -99,6 +100,11 @@ class PooledQuantiles:
         if self.relative_error == 0.0:
             return float(np.quantile(np.concatenate(self._kept), share))
         return histogram_quantile(self.counts, share)
+
+
+def evidence_table(healthy: PooledQuantiles) -> FloatArray:
+    """Quantiles of pooled healthy values at ``scoring.evidence.LEVELS``."""
+    return np.asarray([healthy.quantile(1.0 - 10.0 ** -float(level)) for level in LEVELS], dtype=np.float32)
 
 
 def histogram(values: Array) -> NDArray[np.int64]:

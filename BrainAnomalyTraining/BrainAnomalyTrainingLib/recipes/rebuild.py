@@ -174,9 +174,8 @@ def make_evidence(kitchen: Kitchen) -> None:
     for step in recipe.calibrations:
         run.stage("prepare", f"Preparing the healthy {step.contrast} scans.")
         scans = kitchen.scans(step_scans(step, kitchen.parts, job.data), kind.recipe)
-        references = kitchen.scans(kitchen.parts.training, kind.recipe) if step.references else []
         run.stage("calibrate", f"Calibrating for {step.contrast} on {len(scans)} healthy scans.")
-        outcomes.append(calibrated_by_evidence(detector, scans, run, "", references, step.alone))
+        outcomes.append(calibrated_by_evidence(detector, scans, run, alone=step.alone))
     run.stage("export", "Writing the package.")
     export_parts(job.out, detector, packages, outcomes, recipe.statement, recipe.license_text)
 

@@ -75,15 +75,13 @@ class Training:
 class CalibrationStep:
     """A contrast that is calibrated: on the split's part, or on ``files`` (patterns below the data folder).
 
-    ``brain_labels`` takes the brain masks that lie beside the scans in the place of the program's own. ``references``
-    lets normal levels and intensities at a place come from the scans that were learned from. ``alone`` allows a single
-    scan.
+    ``brain_labels`` takes the brain masks that lie beside the scans in the place of the program's own. ``alone`` allows
+    a single scan.
     """
 
     contrast: Contrast
     files: tuple[str, ...] = ()
     brain_labels: bool = False
-    references: bool = False
     alone: bool = False
 
 

@@ -34,10 +34,14 @@ _KEPT_SURE, _REPLACED_SURE = 0.2, 0.6
 
 
 class ExpectedScan(NamedTuple):
-    """``expected`` in the scan's units and ``deviation`` z, signed (i, j, k); both 0 outside the brain mask."""
+    """``expected`` in the scan's units and ``deviation`` z, signed (i, j, k); both 0 outside the brain mask.
+
+    ``explained`` is the share of the variance that is expected, of the voxels that are no outliers.
+    """
 
     expected: FloatArray
     deviation: FloatArray
+    explained: float
 
 
 def with_place(shares: FloatArray, prior: FloatArray) -> FloatArray:
@@ -63,7 +67,9 @@ def expected_scan(image: FloatArray, mask: MaskArray, shares: FloatArray) -> Exp
         deviation = (image - expected) / np.sqrt(variance)
         inliers = usable & (np.abs(deviation) < _OUTLIER)
     return ExpectedScan(
-        np.where(mask, expected, 0.0).astype(np.float32), np.where(mask, deviation, 0.0).astype(np.float32)
+        np.where(mask, expected, 0.0).astype(np.float32),
+        np.where(mask, deviation, 0.0).astype(np.float32),
+        _explained(image[inliers], expected[inliers]),
     )
 
 
@@ -78,6 +84,12 @@ def pseudo_healthy(image: FloatArray, found: ExpectedScan, lesion: FloatArray) -
     blend = np.clip((size - _KEPT) / (_REPLACED - _KEPT), 0.0, 1.0)
     blend = np.maximum(blend, np.clip((lesion - _KEPT_SURE) / (_REPLACED_SURE - _KEPT_SURE), 0.0, 1.0))
     return np.asarray(image + blend * (found.expected - image), dtype=np.float32)
+
+
+def _explained(values: FloatArray, expected: FloatArray) -> float:
+    """Share of the variance of ``values`` that is expected; 0 where they do not vary."""
+    variance = float(np.var(values)) if len(values) else 0.0
+    return 1.0 - float(np.mean((values - expected) ** 2)) / variance if variance > 0.0 else 0.0
 
 
 def _levels(image: FloatArray, shares: FloatArray, inliers: MaskArray) -> tuple[FloatArray, FloatArray]:
