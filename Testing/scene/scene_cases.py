@@ -10,6 +10,8 @@ import vtk
 
 from BrainAnomalyLib.detection import Detection
 from BrainAnomalyLib.detectors.anatomy.structures import index_of
+from BrainAnomalyLib.examination.examination import NAME, TITLE
+from BrainAnomalyLib.examination.pooling import UNIT
 from BrainAnomalyLib.findings.changes import PriorDate
 from BrainAnomalyLib.findings.contrasts_seen import with_contrasts
 from BrainAnomalyLib.findings.slice_profile import slice_profile
@@ -135,7 +137,7 @@ def examined(made):
         {"contrast": name, "scan": name, "own_from_first": from_first.tolist(), "detector": {}}
         for name, from_first in {"FLAIR": np.eye(4), "T2w": T2W_FROM_FLAIR, "T1w": T1W_FROM_FLAIR}.items()
     ]
-    detector = {**made.detector, "name": "examination", "package": None, "contrasts": contrasts}
+    detector = {**made.detector, "name": NAME, "title": TITLE, "unit": UNIT, "package": None, "contrasts": contrasts}
     findings = with_contrasts(made.findings, parts)
     return replace(made, components=parts, detector=detector, findings=findings)
 

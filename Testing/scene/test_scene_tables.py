@@ -84,14 +84,17 @@ def test_the_chart_has_a_short_title_and_room_for_its_legend(volume, logic):
 
 def test_every_unit_of_a_detector_has_words_and_a_definition():
     from BrainAnomalyLib.detectors.registry import detector_class_named, detector_names
+    from BrainAnomalyLib.examination.pooling import UNIT
     from BrainAnomalyLib.slicer.scene.unit_words import short_unit, unit_meaning
 
     units = {detector_class_named(name).unit for name in detector_names()}
-    for unit in units:
+    for unit in (*units, UNIT):
         assert len(short_unit(unit)) <= len("× healthy"), unit
         assert unit_meaning(unit) != f"In {unit}."
     assert short_unit("parsecs") == "parsecs"
     assert unit_meaning("parsecs") == "In parsecs."
+    assert short_unit("the square root of what was counted") == "own unit"
+    assert unit_meaning("the square root of what was counted") == "In the square root of what was counted."
 
 
 def test_a_second_run_does_not_add_series(volume, logic):

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 _TIMES = "× healthy"
+# Labels and headers of a panel 400 pixels wide have room for no more.
+_LONGEST = 16
 _WORDS = {
     "evidence (-log10 of the part of healthy voxels as high)": (
         "rarity",
         "1 means that one in 10 voxels of healthy brains is as high, 2 one in 100, 3 one in 1000 "
+        "(minus log10 of the part of healthy voxels that are as high).",
+    ),
+    "-log10 of the part of healthy voxels as high, over all contrasts together": (
+        "rarity",
+        "Over all contrasts: 1 means that one in 10 voxels of healthy brains is as high, 2 one in 100, 3 one in 1000 "
         "(minus log10 of the part of healthy voxels that are as high).",
     ),
     "multiples of the healthy residual": (
@@ -39,8 +46,8 @@ _WORDS = {
 
 
 def short_unit(unit: str) -> str:
-    """A word or two for a label, such as "rarity"; a unit that is not known is its own word."""
-    return _WORDS.get(unit, (unit, ""))[0]
+    """A word or two for a label, such as "rarity"; a unit that is not known is its own word, if it is short."""
+    return _WORDS.get(unit, (unit if len(unit) <= _LONGEST else "own unit", ""))[0]
 
 
 def unit_meaning(unit: str) -> str:
