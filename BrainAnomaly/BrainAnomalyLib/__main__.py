@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from .cli.main import parse, run_command
+from .service.memory import keep_freed_memory
 from .service.streams import claim_stderr, claim_stdout, use_utf8, while_read
 
 _TERMINATED = 143
@@ -16,6 +17,7 @@ _TERMINATED = 143
 def run(arguments: Sequence[str] | None = None) -> int:
     """The command line with clean streams: libraries can neither spoil the result nor hide the error."""
     use_utf8()
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, _stop)
     options = parse(arguments)
     shows_everything = options.debug or options.command == "worker"

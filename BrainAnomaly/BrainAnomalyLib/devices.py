@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Literal, ParamSpec, TypeVar, get_args
 
 from .errors import OptionsError
 
 # How networks are trained: "auto" is fp16 on a graphics card, full precision on the processor.
 Precision = Literal["auto", "no", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def processor_count() -> int:
@@ -41,15 +44,33 @@ def device_failed(error: BaseException) -> bool:
 _DEVICE_WORDS = ("CUDA", "cuDNN", "CUDNN", "CUBLAS", "HIP error", "MPS")
 
 
+class _AtOnce(Executor):
+    """Does what it is given when it is given."""
+
+    def submit(self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_R]:
+        """What ``fn`` returns or raises, as a future that is done."""
+        done = Future[_R]()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
 @contextmanager
-def shared_processors(branches: int) -> Iterator[None]:
-    """Divides torch's threads among branches that run side by side; each waits for its own threads only."""
+def side_branch() -> Iterator[Executor]:
+    """Takes work that runs beside that of this thread; torch's threads are divided among both, since each waits for its
+    own only. Where one processor is allowed, such as in a cohort's workers, the work is done when it is submitted."""
     import torch
 
+    if processor_count() == 1:
+        yield _AtOnce()
+        return
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // branches))
+    torch.set_num_threads(max(1, threads // 2))
     try:
-        yield
+        with ThreadPoolExecutor(1) as beside:
+            yield beside
     finally:
         torch.set_num_threads(threads)
 

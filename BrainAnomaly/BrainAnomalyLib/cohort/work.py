@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..service.jobs import DetectionJob, Loader, in_plain_words, run_job
+from ..service.memory import keep_freed_memory
 from ..service.worker import warm_loader
 from ..service.workplace import writing
 from .entries import Entry
@@ -29,6 +30,7 @@ class Task:
 
 def run_task(task: Task, places: Places | None = None) -> list[Record]:
     """The records of a task's scans, in order, as they also stand on disk; results go to a folder each by default."""
+    keep_freed_memory()
     where = places or FolderPerScan()
     return [_run(task, entry, identity, where) for entry, identity in zip(task.entries, task.identities, strict=True)]
 

@@ -8,13 +8,12 @@ reference. What the scan should look like also heals it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Self
 
 import numpy as np
 
-from ...devices import shared_processors
+from ...devices import side_branch
 from ...errors import PackageError
 from ...io.geometry import FloatArray, MaskArray
 from ...io.volumes import Contrast
@@ -89,7 +88,7 @@ class CombinedDetector(EvidenceDetector):
         """The healed brain and every component's map; the networks' grid has voxels of 2 mm."""
         small = at_2_mm(prepared)
         network, tissue = self.parts[NETWORK], TISSUE in self.weights(prepared.shown)
-        with shared_processors(2), ThreadPoolExecutor(1) as beside:
+        with side_branch() as beside:
             found = beside.submit(network.reconstruct, small)
             reference = beside.submit(_tissue, prepared) if tissue else None
             healthy = healthy_anatomy(small, part(progress, 0.0, 0.7), network.device)
