@@ -154,7 +154,7 @@ class TestFirstStart:
         assert panel.ui.modelCollapsibleButton.collapsed
         assert panel.ui.modelSentenceLabel.text == "Model: by the contrast that the scan shows."
         host.choose(panel.ui.contrastComboBox, "T1w")
-        assert panel.ui.modelSentenceLabel.text == "Model: Combined for T1w, as it suits T1w."
+        assert panel.ui.modelSentenceLabel.text == "Model: Combined, as it suits T1w."
         panel.ui.modelComboBox.currentIndex = 1
         title = panel.panel.models.chosen().title
         assert panel.ui.modelSentenceLabel.text == f"Model: {title}."
