@@ -35,7 +35,7 @@ from BrainAnomalyLib.io.volumes import read_array, read_scan
 from BrainAnomalyLib.output.folder import SUMMARY, read_results, write_results
 
 PATIENTS, STUDIES = ("patient03", "patient12"), ("study2", "study1")
-CORES, REACHES, SIZES = (4.0, 5.0, 6.0), (1.5, 2.0), (8.0, 15.0)
+CORES, REACHES, SIZES = (2.5, 3.0, 3.5, 4.0), (1.5, 2.0), (8.0, 15.0)
 SIZE_CLASSES_MM3 = ((0.0, 25.0), (25.0, 50.0), (50.0, 100.0), (100.0, np.inf))
 _TURN_DEGREES, _NOISE = 5.0, 0.03
 _WHOLE = np.ones((3, 3, 3))

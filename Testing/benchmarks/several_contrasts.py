@@ -33,7 +33,7 @@ from BrainAnomalyLib.examination.pooling import DEFAULT_EVIDENCE, JOINT, map_evi
 from BrainAnomalyLib.io.volumes import read_mask, read_scan
 from painted_examinations import CONTRASTS, PaintedHead, detected, label_maps, painted_heads
 
-WEIGHTS_OF_FLAIR, WEIGHTS_OF_JOINT = (1.0, 2.0, 4.0, 6.0, 8.0), (0.0, 1.0, 3.0, 5.0)
+WEIGHTS_OF_FLAIR, WEIGHTS_OF_JOINT = (1.0, 2.0, 4.0, 8.0, 16.0), (0.0, 1.0, 3.0, 5.0)
 REAL = {
     "MSLUB patient19": (
         "mslub_ms/patient19/patient19_lesion_MNI.nii.gz",

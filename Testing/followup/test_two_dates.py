@@ -16,6 +16,7 @@ from BrainAnomalyLib.preparation.space.pair_registration import BrainImage, half
 from BrainAnomalyLib.preparation.space.template import load_template
 
 SHAPE = (60, 70, 60)
+NOT_SAMPLED = np.zeros(SHAPE, dtype=np.float32)
 LESION = (slice(20, 26), slice(30, 36), slice(28, 34))
 
 
@@ -33,14 +34,16 @@ def test_another_gain_a_curve_and_a_drift_are_no_change() -> None:
     drift = 1.0 + 0.2 * np.linspace(-1, 1, SHAPE[0])[:, None, None]
     first, second = on_one_scale(now, np.where(inside, 300.0 * before**1.3 * drift, 0.0), inside)
     assert np.abs(first - second)[inside].mean() < 0.06
-    changes = change_map(first, second, inside)
+    changes = change_map(first, second, NOT_SAMPLED, inside)
     assert np.quantile(np.abs(changes[inside]), 0.999) < 6.5
 
 
 def test_a_lesion_that_came_stands_out_with_its_sign_and_both_orders_agree() -> None:
     (now, inside), (before, _) = head(1), head(2)
     now[LESION] += 0.6
-    forth, back = (change_map(*on_one_scale(*pair, inside), inside) for pair in ((now, before), (before, now)))
+    forth, back = (
+        change_map(*on_one_scale(*pair, inside), NOT_SAMPLED, inside) for pair in ((now, before), (before, now))
+    )
     assert forth[LESION].min() > 2.0
     assert forth[LESION].max() > 8.0
     assert np.allclose(forth, -back, atol=1e-3)

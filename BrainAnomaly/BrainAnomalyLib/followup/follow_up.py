@@ -13,7 +13,7 @@ from ..io.geometry import Affine, FloatArray, Grid, inverse
 from ..preparation.space.pair_registration import BrainImage
 from ..preparation.space.same_head import registered_heads, require_same_head, surplus
 from ..progress import Progress, silent
-from .change_map import change_map
+from .change_map import change_map, sampling_error
 from .halfway import Halfway, halfway_space, inside_both
 from .one_scale import on_one_scale
 
@@ -58,8 +58,11 @@ def _prior_date(
     first, second = on_one_scale(
         space.of_now(later.image, later.grid), space.of_before(earlier.image, earlier.grid), inside
     )
-    change = change_map(first, second, inside)
-    growth = change * _direction(now, before, space)
+    sampled = sampling_error(
+        (first, space.of_before(space.on_before(first, earlier.grid), earlier.grid)),
+        (second, space.of_now(space.on_now(second, later.grid), later.grid)),
+    )
+    growth = change_map(first, second, sampled, inside) * _direction(now, before, space)
 
     def moved(volume: FloatArray) -> FloatArray:
         return np.where(now.brain_mask, space.on_now(volume, now.scan.grid), 0.0).astype(np.float32)

@@ -37,6 +37,10 @@ class Halfway(NamedTuple):
         """A volume of the halfway space on the later date's grid."""
         return np.asarray(resample(volume.astype(np.float32), self.grid, onto, inverse(self.now_from_here)))
 
+    def on_before(self, volume: FloatArray, onto: Grid) -> FloatArray:
+        """A volume of the halfway space on the earlier date's grid."""
+        return np.asarray(resample(volume.astype(np.float32), self.grid, onto, inverse(self.before_from_here)))
+
 
 def halfway_space(now: BrainImage, before_from_now: Affine) -> Halfway:
     """The space halfway along ``before_from_now`` (4x4, RAS mm), large enough for the later date's brain."""
