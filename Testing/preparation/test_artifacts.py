@@ -40,7 +40,7 @@ def ghosted(scan: Scan, strength: float) -> Scan:
 
 def seen(scan: Scan) -> str:
     template = load_template("template_2mm")
-    return " ".join(artifact_warnings(scan, template.brain_mask, IDENTITY, template))
+    return " ".join(artifact_warnings(scan, scan.array, template.brain_mask, IDENTITY, template))
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.05, 0.15])
@@ -62,6 +62,17 @@ def test_strong_noise_and_ghosts_are_told_apart():
     for strength in (0.3, 0.5):
         assert "air" in seen(ghosted(head(), strength))
         assert "noisy" not in seen(ghosted(head(), strength))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_uneven_brightness_is_said_and_a_large_lesion_is_none(axis):
+    scan = head()
+    ramp = np.linspace(0.5, 1.5, scan.array.shape[axis]).reshape([-1 if at == axis else 1 for at in range(3)])
+    assert "times as bright in one part" in seen(replace(scan, array=(scan.array * ramp).astype(np.float32)))
+    lesion = scan.array.copy()
+    # 70 mL of infarct in one hemisphere.
+    lesion[24:40, 40:66, 40:61] *= 2.0
+    assert seen(replace(scan, array=lesion)) == ""
 
 
 def test_an_oblique_flipped_anisotropic_scan_is_measured_the_same():

@@ -138,7 +138,9 @@ def into_template(aligned: AlignedScan, recipe: Recipe) -> PreparedScan:
             *aligned.scan.warnings,
             *_brain_warnings(aligned.brain, aligned.scan.grid, recipe),
             *_warnings(aligned.scan, registration, quality, contrast),
-            *artifact_warnings(aligned.lifted, aligned.brain.mask, registration.scan_from_template, template),
+            *artifact_warnings(
+                aligned.lifted, aligned.image, aligned.brain.mask, registration.scan_from_template, template
+            ),
         ),
     )
 
