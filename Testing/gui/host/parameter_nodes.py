@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import typing
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -24,6 +26,7 @@ class _Wrapper:
         self.parameterNode = parameterNode
         self._prefix = prefix or ""
         self._guis: dict[int, dict[str, Connector]] = {}
+        self._observers: dict[int, int] = {}
         self._updating = False
         for name in self.allParameters:
             if not self._is_in(name):
@@ -75,7 +78,7 @@ class _Wrapper:
         for name, connector in connectors.items():
             connector.write(self.getValue(name))
             connector.on_changed(lambda name=name, connector=connector: self._from_widget(name, connector))
-        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._update_gui())
+        self._observers[tag] = self.AddObserver(vtk.vtkCommand.ModifiedEvent, _weakly(self._update_gui))
         return tag
 
     def disconnectGui(self, tag: int | None) -> None:
@@ -84,6 +87,7 @@ class _Wrapper:
             connector.on_changed(None)
         if tag in self._guis:
             self._guis[tag] = {}  # type: ignore[index]
+            self.RemoveObserver(self._observers.pop(tag, 0))  # type: ignore[arg-type]
 
     def StartModify(self) -> int:
         """Hold back events of the node."""
@@ -131,6 +135,19 @@ class _Wrapper:
                     connector.write(self.getValue(name))
         finally:
             self._updating = False
+
+
+def _weakly(method: Callable[[], None]) -> Callable[..., None]:
+    """An observer that does not keep the method's object: in a ring with its node, Python may collect both while the
+    scene still calls the observer."""
+    reference = weakref.WeakMethod(method)
+
+    def observer(*_: Any) -> None:
+        alive = reference()
+        if alive is not None:
+            alive()
+
+    return observer
 
 
 def parameterNodeWrapper(classtype: type | None = None) -> Any:
