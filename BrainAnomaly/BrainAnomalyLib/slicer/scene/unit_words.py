@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _TIMES = "× healthy"
 # Labels and headers of a panel 400 pixels wide have room for no more.
-_LONGEST = 16
+_LONGEST = 20
 _WORDS = {
     "evidence (-log10 of the part of healthy voxels as high)": (
         "rarity",
