@@ -16,8 +16,8 @@ from ..space.template import Template
 # the air, one of 50 % 0.26 to 0.67.
 MOST_NOISE = 0.11
 MOST_IN_AIR = 0.1
-# Corrected scans of nine sources (T1w, T2w, FLAIR; healthy, stroke and multiple sclerosis) have at most 1.2; brightness
-# that rises thirteenfold over the field of view leaves 1.3 to 1.7 sideways and front to back, less from foot to head.
+# 36 corrected scans of eight sources (T1w, T2w, FLAIR; healthy, stroke, multiple sclerosis) have at most 1.2;
+# brightness that rises thirteenfold over the field of view leaves 1.3 to 1.7 sideways and front to back, less upwards.
 MOST_UNEVEN = 1.3
 _SURE_WHITE_MATTER = 0.9
 _FEWEST_VOXELS = 200
