@@ -63,8 +63,7 @@ def draw_detection(host: Any, folder: Path) -> None:
     host.click(panel.ui.detectButton)
     host.wait(lambda: "%" in panel.ui.progressBar.text and panel.ui.progressBar.value > 0, SECONDS, "the first stage")
     save(host.picture(panel.parent), "2_run.png")
-    host.wait(lambda: not panel.panel.runner.running, SECONDS, "the run to end")
-    assert panel.ui.findingsTable.rowCount > 0, panel.ui.messageLabel.text
+    _wait_for_findings(host, panel)
     host.click(panel.ui.showSlicesButton)
     host.click_cell(panel.ui.findingsTable, 0, 2)
     save(host.picture(panel.parent), "3_findings.png")
@@ -113,6 +112,10 @@ def earlier_date(folder: Path) -> Any:
 
 def _run(host: Any, panel: Any) -> None:
     host.click(panel.ui.detectButton)
+    _wait_for_findings(host, panel)
+
+
+def _wait_for_findings(host: Any, panel: Any) -> None:
     host.wait(lambda: not panel.panel.runner.running, SECONDS, "the run to end")
     assert panel.ui.findingsTable.rowCount > 0, panel.ui.messageLabel.text
 

@@ -17,8 +17,8 @@ from ..io.geometry import FloatArray
 JOINT = "joint"
 UNIT = "-log10 of the part of healthy voxels as high, over all contrasts together"
 MOST_EVIDENCE = 12.0
-# What one contrast's evidence counts, and that of all intensities together. The latter lose on painted heads with
-# lesions of multiple sclerosis what they gain on a glioma, where FLAIR at 4 is best beside them,
+# What one contrast's evidence counts, and that of all intensities together. The latter count little: they lose more on
+# painted heads with lesions of multiple sclerosis than they gain on a glioma, where FLAIR at 4 is best beside them,
 # Testing/benchmarks/several_contrasts.py. PD is taken for T2w.
 WEIGHTS = {"FLAIR": 4.0, "T2w": 1.0, "T1w": 1.0, "PD": 1.0, JOINT: 1.0}
 # Mean correlation of the parts in three healthy painted heads, Testing/benchmarks/several_contrasts.py --part painted.

@@ -18,9 +18,9 @@ from ..io.geometry import Affine, FloatArray, Grid, MaskArray
 from .components import connected_components
 from .table import Change, Finding, Findings, find_in
 
-# Of those tried that leave nothing between a scan and itself, the best on MSLUB's patient 03 (3.5 would be on patient
-# 12), Testing/benchmarks/followup.py: a region has a core of so many spreads and reaches as far as the change is more
-# than that; the map of the worse date is at least this part of the threshold.
+# All that were tried leave nothing between a scan and itself; at this reach and size a core of 3 is best on MSLUB's
+# patient 03, one of 3.5 on patient 12, Testing/benchmarks/followup.py: a region has a core of so many spreads and
+# reaches as far as the change is more than that; the map of the worse date is at least this part of the threshold.
 CORE, REACH, LEAST_MAP = 3.0, 1.5, 0.3
 # Regions of at most that many mm3 are left out, likewise.
 SMALLEST_MM3 = 8.0

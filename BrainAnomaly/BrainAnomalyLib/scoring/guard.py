@@ -215,8 +215,8 @@ def _fit_evidence(value: float, bank: GuardBank) -> list[_Evidence]:
     if bank.scans < FEWEST_SCANS:
         return []
     healthy = bank.scores[UNEXPLAINED]
-    spread = max(float(healthy.std(ddof=1)), _LEAST_SPREAD_UNEXPLAINED) * np.sqrt(1.0 + 1.0 / len(healthy))
-    chance = float(stats.t.sf((value - healthy.mean()) / spread, len(healthy) - 1))
+    statistic = _students_t(value, healthy, _LEAST_SPREAD_UNEXPLAINED)
+    chance = float(stats.t.sf(statistic, len(healthy) - 1))
     if np.isfinite(value) and chance >= _UNUSUAL_P:
         return []
     known = " or ".join(bank.contrasts) or "that contrast"
@@ -243,15 +243,18 @@ def _feature_evidence(features: Vector, bank: GuardBank) -> list[_Evidence]:
 
 
 def prediction(features: Vector, bank: GuardBank) -> tuple[Vector, Vector]:
-    """Student's t of each feature as one more draw from the bank's normal distribution, and its two-sided probability.
-
-    t = (x - mean) / (s sqrt(1 + 1 / n)) with n - 1 degrees of freedom; s is at least the least spread of the feature.
-    """
+    """Student's t of each feature as one more draw from the bank's normal distribution, and its two-sided chance."""
     from scipy import stats
 
-    spread = np.maximum(bank.features.std(axis=0, ddof=1), least_spread())
-    statistic = (features - bank.features.mean(axis=0)) / (spread * np.sqrt(1.0 + 1.0 / bank.scans))
+    statistic = _students_t(features, bank.features, least_spread())
     return statistic, np.asarray(2.0 * stats.t.sf(np.abs(statistic), bank.scans - 1))
+
+
+def _students_t(values: Vector | float, healthy: Vector, least: Vector | float) -> Vector:
+    """t = (x - mean) / (s sqrt(1 + 1 / n)) with n - 1 degrees of freedom, of ``healthy`` (n first); s is ``least`` or
+    more."""
+    spread = np.maximum(healthy.std(axis=0, ddof=1), least)
+    return np.asarray((values - healthy.mean(axis=0)) / (spread * np.sqrt(1.0 + 1.0 / len(healthy))))
 
 
 def least_spread() -> Vector:

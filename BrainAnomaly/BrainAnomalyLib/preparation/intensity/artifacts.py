@@ -97,8 +97,9 @@ def unevenness(image: FloatArray, white: MaskArray, grid: Grid, scan_from_templa
     """
     points = apply_affine(inverse(scan_from_template), grid.to_world(np.argwhere(white)))
     eighths = (points > np.median(points, axis=0)) @ np.array([1, 2, 4])
-    values = [image[white][eighths == number] for number in range(8)]
-    levels = [float(np.median(part)) for part in values if part.size >= _FEWEST_VOXELS]
+    values = image[white]
+    parts = (values[eighths == number] for number in range(8))
+    levels = [float(np.median(part)) for part in parts if part.size >= _FEWEST_VOXELS]
     return max(levels) / min(levels) if len(levels) > 1 and min(levels) > 0.0 else None
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 _TIMES = "× healthy"
 # Labels and headers of a panel 400 pixels wide have room for no more.
 _LONGEST = 20
+_RARITY = (
+    "1 means that one in 10 voxels of healthy brains is as high, 2 one in 100, 3 one in 1000 "
+    "(minus log10 of the part of healthy voxels that are as high)."
+)
 _WORDS = {
     "evidence (-log10 of the part of healthy voxels as high)": (
         "rarity",
-        "1 means that one in 10 voxels of healthy brains is as high, 2 one in 100, 3 one in 1000 "
-        "(minus log10 of the part of healthy voxels that are as high).",
+        _RARITY,
     ),
     "-log10 of the part of healthy voxels as high, over all contrasts together": (
         "rarity",
-        "Over all contrasts: 1 means that one in 10 voxels of healthy brains is as high, 2 one in 100, 3 one in 1000 "
-        "(minus log10 of the part of healthy voxels that are as high).",
+        f"Over all contrasts: {_RARITY}",
     ),
     "multiples of the healthy residual": (
         _TIMES,
