@@ -1,7 +1,7 @@
 """How a process that detects keeps its memory: volumes of the same size come and go all the time.
 
 By default the C library gives every freed volume back to the system, which must clear all its pages for the next one;
-Dask's workers even give back small pieces. That is a quarter of the work of a detection where one thread is allowed.
+Dask's workers even give back small pieces. Testing/benchmarks/cohort_throughput.py shows what keeping them is worth.
 """
 
 from __future__ import annotations
